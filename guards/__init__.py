@@ -1,0 +1,1 @@
+"""Judgement on arrays: pure numpy, no Ray, no HTTP, no clock, no I/O."""
