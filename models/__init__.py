@@ -1,0 +1,1 @@
+"""Rows in, scores out; what a bundle is.  Frameworks are imported lazily."""

@@ -1,0 +1,31 @@
+"""Why a bundle is refused or a model cannot answer."""
+
+
+class ModelError(Exception):
+    """Base of every error that models raise."""
+
+
+class BundleError(ModelError):
+    """The bundle is not what its manifest, digests or signature say; nothing of it was loaded."""
+
+    def __init__(self, bundle: str, problem: str) -> None:
+        super().__init__(bundle, problem)
+        self.bundle = bundle
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say which bundle, and what is wrong with it."""
+        return f"bundle {self.bundle}: {self.problem}"
+
+
+class RuntimeFailedError(ModelError):
+    """The model itself failed on rows that had passed its signature."""
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(model, problem)
+        self.model = model
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say which model failed, and how."""
+        return f"model {self.model} failed: {self.problem}"

@@ -1,0 +1,177 @@
+"""model.yaml as a frozen pydantic model.  START here: this is what a bundle promises."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, StringConstraints, model_validator
+
+from guards.explore.policy import ExploreSettings
+from guards.outlier.guard import OutlierSettings
+from guards.output import OutputSettings
+from guards.schema import SchemaSettings
+from guards.settings import Settings
+
+# Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
+ModelName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")]
+Version = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+FileName = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
+
+RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
+
+# Open Inference Protocol datatypes that numpy has; BF16 and BYTES are carried by the codec.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+    "FP16", "FP32", "FP64",
+]  # fmt: skip
+
+
+class TensorSpec(Settings):
+    """One named tensor; the first dimension is the batch and is written -1."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    datatype: Datatype
+    shape: tuple[int, ...] = Field(min_length=1)
+    role: Literal["probabilities", "logits", "scores", "label", "value", "embedding"] | None = None
+
+    @model_validator(mode="after")
+    def _batch_first(self) -> "TensorSpec":
+        if self.shape[0] != -1 or any(dim < 1 for dim in self.shape[1:]):
+            raise ValueError("shape must be [-1, ...] with positive dimensions after the first")
+        return self
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.shape[1:]
+
+    @property
+    def row_width(self) -> int:
+        """Numbers in one row."""
+        return int(np.prod(self.row_shape, dtype=np.int64)) if self.row_shape else 1
+
+
+class Signature(Settings):
+    """The tensors that go in and come out, in order."""
+
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Signature":
+        for specs in (self.inputs, self.outputs):
+            if len({spec.name for spec in specs}) != len(specs):
+                raise ValueError("tensor names must differ")
+        return self
+
+
+class RuntimeSpec(Settings):
+    """What runs the artifact."""
+
+    kind: Literal["onnx", "torch", "constant"]
+    file: FileName | None = None  # None for constant
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    outputs: dict[str, list[float]] | None = None  # constant: one row per output
+
+    @model_validator(mode="after")
+    def _has_what_it_runs(self) -> "RuntimeSpec":
+        if self.kind == "constant" and not self.outputs:
+            raise ValueError("a constant runtime needs outputs")
+        if self.kind != "constant" and self.file is None:
+            raise ValueError(f"runtime {self.kind} needs a file")
+        return self
+
+
+class Expectations(Settings):
+    """What the model promises; each is judged to hold, be violated, or be unknown."""
+
+    latency_ms: float = Field(100.0, gt=0, description="Budget of one request, guards included.")
+    availability: float = Field(0.999, gt=0, le=1, description="Share of requests answered.")
+    fallback_share: float | None = Field(None, ge=0, le=1, description="At most this share.")
+    accuracy: float | None = Field(None, ge=0, le=1, description="Share of labelled rows right.")
+
+
+class VersionRung(Settings):
+    """Answer with another registered version of this model, kept warm."""
+
+    use: Literal["version"] = "version"
+    version: Version
+
+
+class ConstantRung(Settings):
+    """Answer with fixed outputs, one row each, repeated for every row asked."""
+
+    use: Literal["constant"] = "constant"
+    outputs: dict[str, list[float]]
+
+
+Rung = Annotated[VersionRung | ConstantRung, Field(discriminator="use")]
+
+
+class GuardsSpec(Settings):
+    """Settings of every guard; their fitted state lies in ``guards.npz``."""
+
+    schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
+    outlier: OutlierSettings | None = None  # None: no fitted state, no guard
+    output: OutputSettings = OutputSettings()
+
+
+class Capture(Settings):
+    """Which share of payloads is kept as evidence."""
+
+    share: float = Field(0.1, ge=0, le=1)
+    redact: tuple[str, ...] = ()  # input tensors that never leave the replica
+
+
+class Provenance(Settings):
+    """Where the model came from."""
+
+    data: str | None = None
+    code: str | None = None
+    pipeline: str | None = None
+    trained_at: datetime | None = None
+    metrics: dict[str, float] = {}
+
+
+class Manifest(Settings):
+    """Everything a model declares about itself."""
+
+    name: ModelName
+    version: Version
+    runtime: RuntimeSpec
+    signature: Signature
+    expectations: Expectations = Expectations()
+    fallback: tuple[Rung, ...] = ()
+    guards: GuardsSpec = GuardsSpec()
+    explore: ExploreSettings = ExploreSettings()
+    capture: Capture = Capture()
+    provenance: Provenance = Provenance()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        if self.name in RESERVED_NAMES:
+            raise ValueError(f"a model may not be called {self.name!r}")
+        widths = {spec.name: spec.row_width for spec in self.signature.outputs}
+        constants = [rung.outputs for rung in self.fallback if isinstance(rung, ConstantRung)]
+        if self.runtime.outputs is not None:
+            constants.append(self.runtime.outputs)
+        for outputs in constants:
+            given = {name: len(row) for name, row in outputs.items()}
+            if given != widths:
+                raise ValueError(f"constant outputs must be {widths} wide, got {given}")
+        return self

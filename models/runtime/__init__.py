@@ -1,0 +1,1 @@
+"""What can run a model: one file per kind, one protocol."""

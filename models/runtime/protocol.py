@@ -1,0 +1,22 @@
+"""What the serving path asks of a runtime."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Tensors = Mapping[str, NDArray[Any]]  # every array has the same first dimension: its rows
+
+
+class Runtime(Protocol):
+    """A loaded model.  Safe to call from one thread at a time; keeps no state between calls."""
+
+    def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Answer ``n`` rows: each input (n, *row_shape), each output (n, *row_shape).
+
+        Outputs are finished, contiguous arrays of the signature's datatypes, in the signature's order.
+
+        Raises:
+            RuntimeFailedError: the framework refused or failed on these rows.
+        """
+        ...
