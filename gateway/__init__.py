@@ -1,0 +1,1 @@
+"""The service: serves models on Ray Serve, records every decision, judges from labels."""

@@ -1,0 +1,1 @@
+"""Management API, access, and the protocol's server-level endpoints."""

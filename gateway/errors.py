@@ -1,0 +1,249 @@
+"""Why a request has no answer, and the one table from error to status.
+
+A sentence says what was wanted, what came and where; it never holds the
+user's data, a path of the server or a stack trace.  Every field goes to
+``super().__init__`` so that an error survives the trip between processes.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Base of every reason for having no answer."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    grpc_status: ClassVar[str] = "INTERNAL"
+
+
+class BadRequestError(GatewayError):
+    """The request breaks the protocol or the model's signature."""
+
+    status = 400
+    code = "bad_request"
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what was wanted, and what came."""
+        return self.problem
+
+
+class UnauthenticatedError(GatewayError):
+    """No key, or a key nobody knows."""
+
+    status = 401
+    code = "unauthenticated"
+    grpc_status = "UNAUTHENTICATED"
+
+    def __str__(self) -> str:
+        """Say how to send a key."""
+        return "a valid key is needed: send it as 'Authorization: Bearer KEY'"
+
+
+class ForbiddenError(GatewayError):
+    """The caller may not do this."""
+
+    status = 403
+    code = "forbidden"
+    grpc_status = "PERMISSION_DENIED"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what is not allowed."""
+        return self.problem
+
+
+class NotFoundError(GatewayError):
+    """No such path."""
+
+    status = 404
+    code = "not_found"
+    grpc_status = "NOT_FOUND"
+
+    def __str__(self) -> str:
+        """Say so."""
+        return "no such path"
+
+
+class UnknownModelError(GatewayError):
+    """No such model, or no such version of it here."""
+
+    status = 404
+    code = "unknown_model"
+    grpc_status = "NOT_FOUND"
+
+    def __init__(self, model: str, version: str | None = None) -> None:
+        super().__init__(model, version)
+        self.model = model
+        self.version = version
+
+    def __str__(self) -> str:
+        """Name the model, and the version if one was asked for."""
+        if self.version is None:
+            return f"unknown model {self.model!r}"
+        return f"model {self.model!r} has no version {self.version!r} that answers here"
+
+
+class MethodNotAllowedError(GatewayError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+    grpc_status = "UNIMPLEMENTED"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(allowed)
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        """Name the method that works."""
+        return f"method not allowed here; use {self.allowed}"
+
+
+class ConflictError(GatewayError):
+    """The change contradicts what is already registered."""
+
+    status = 409
+    code = "conflict"
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what it contradicts."""
+        return self.problem
+
+
+class TooLargeError(GatewayError):
+    """The body is over the limit."""
+
+    status = 413
+    code = "too_large"
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        """Name the limit."""
+        return f"the body is larger than {self.limit_bytes} bytes"
+
+
+class RejectedError(GatewayError):
+    """A guard rejected rows of this request."""
+
+    status = 422
+    code = "rejected_by_guard"
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, guard: str, rows: Sequence[int], kinds: Sequence[str]) -> None:
+        super().__init__(guard, rows, kinds)
+        self.guard = guard
+        self.rows = rows
+        self.kinds = kinds
+
+    def __str__(self) -> str:
+        """Name the guard, the first rows and the kinds of violation, never the values."""
+        shown = ", ".join(str(row) for row in self.rows[:8])
+        more = "" if len(self.rows) <= 8 else f" and {len(self.rows) - 8} more"
+        return f"guard {self.guard} rejected row {shown}{more}: {', '.join(self.kinds)}"
+
+
+class BundleRefusedError(GatewayError):
+    """The bundle failed its checks; nothing of it was loaded."""
+
+    status = 422
+    code = "bundle_refused"
+    grpc_status = "FAILED_PRECONDITION"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what is wrong with the bundle."""
+        return self.problem
+
+
+class ShedError(GatewayError):
+    """Refused before any work, because the answer would come too late."""
+
+    status = 503
+    code = "shed"
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, model: str, retry_after_s: int) -> None:
+        super().__init__(model, retry_after_s)
+        self.model = model
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """Say when to come back."""
+        return f"model {self.model!r} is overloaded; retry after {self.retry_after_s} s"
+
+
+class NotReadyError(GatewayError):
+    """Something that must answer does not answer yet."""
+
+    status = 503
+    code = "not_ready"
+    grpc_status = "UNAVAILABLE"
+
+    def __init__(self, waiting_for: str) -> None:
+        super().__init__(waiting_for)
+        self.waiting_for = waiting_for
+
+    def __str__(self) -> str:
+        """Say what is missing."""
+        return f"not ready: {self.waiting_for}"
+
+
+class DeadlineError(GatewayError):
+    """The time was up and no rung of the ladder fitted."""
+
+    status = 504
+    code = "deadline_exceeded"
+    grpc_status = "DEADLINE_EXCEEDED"
+
+    def __init__(self, model: str, tried: Sequence[str]) -> None:
+        super().__init__(model, tried)
+        self.model = model
+        self.tried = tried
+
+    def __str__(self) -> str:
+        """Say what was tried."""
+        return f"model {self.model!r} missed the deadline; tried: {', '.join(self.tried)}"
+
+
+class UnansweredError(GatewayError):
+    """The model failed, or its answer was refused, and no rung of the ladder was left."""
+
+    status = 500
+    code = "unanswered"
+    grpc_status = "INTERNAL"
+
+    def __init__(self, model: str, reason: str, tried: Sequence[str]) -> None:
+        super().__init__(model, reason, tried)
+        self.model = model
+        self.reason = reason
+        self.tried = tried
+
+    def __str__(self) -> str:
+        """Say why the model's own answer could not be used, and what else was tried."""
+        return f"model {self.model!r} gave no usable answer ({self.reason}); tried: {', '.join(self.tried)}"
+
+
+def error_body(error: GatewayError, request_id: str) -> dict[str, str]:
+    """Build the JSON body every error has on every surface."""
+    return {"error": str(error), "code": error.code, "request_id": request_id}

@@ -1,0 +1,1 @@
+"""The shadow evaluator: judges live models from evidence, shadows and labels."""

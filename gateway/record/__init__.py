@@ -1,0 +1,1 @@
+"""One record per request, and everything that is derived from it."""

@@ -1,0 +1,1 @@
+"""Which versions exist, in which state, and the table that routes to them."""

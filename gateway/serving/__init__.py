@@ -1,0 +1,1 @@
+"""A request inside its model's replica."""
