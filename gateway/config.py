@@ -53,6 +53,9 @@ class ServingSettings(Settings):
     replica_cpus: float = Field(0.1, gt=0, description="Scheduling share of one replica.")
     max_batch_rows: int = Field(256, ge=1, description="Rows in one micro-batch at most.")
     max_queued_rows: int = Field(8192, ge=1, description="Rows waiting in a replica at most.")
+    table_check_s: float = Field(
+        2.0, gt=0, description="How often a replica asks for a routing table it may have missed."
+    )
     inline_below_us: float = Field(
         300.0, ge=0, description="Models cheaper than this per batch run on the event loop."
     )
@@ -62,7 +65,9 @@ class RecordSettings(Settings):
     """Decision records and what the recorder makes of them."""
 
     commit_ms: float = Field(2.0, gt=0, le=1000, description="Group commit window of the journal.")
-    segment_bytes: int = Field(64 * MIB, ge=MIB // 4, description="A segment is closed at this size.")
+    segment_bytes: int = Field(
+        64 * MIB, ge=MIB // 4, description="A segment is closed at this size."
+    )
     segment_s: float = Field(30.0, gt=0, description="A segment is closed at this age.")
     poll_ms: float = Field(250.0, gt=0, description="How often the recorder looks for records.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 picks a free one.")
@@ -70,7 +75,12 @@ class RecordSettings(Settings):
         0.05, ge=0, le=1, description="Share of ordinary requests that leave a trace."
     )
     keep_per_s: float = Field(
-        50.0, ge=0, description="Traces kept per second for each special reason (error, fallback ...)."
+        50.0,
+        ge=0,
+        description="Traces kept per second for each special reason (error, fallback ...).",
+    )
+    keep_parent_per_s: float = Field(
+        500.0, ge=0, description="Traces kept per second because the caller keeps its trace."
     )
 
 
@@ -78,7 +88,9 @@ class EvaluateSettings(Settings):
     """The shadow evaluator."""
 
     judge_ms: float = Field(500.0, gt=0, description="How often notified work is judged.")
-    reconcile_s: float = Field(5.0, gt=0, description="How often evidence without a span is sought.")
+    reconcile_s: float = Field(
+        5.0, gt=0, description="How often evidence without a span is sought."
+    )
     alpha: float = Field(0.05, gt=0, lt=1, description="Error of the confidence sequences.")
 
 

@@ -17,6 +17,14 @@ class GatewayError(Exception):
     grpc_status: ClassVar[str] = "INTERNAL"
 
 
+class InternalError(GatewayError):
+    """A fault of ours that nobody foresaw; the log has it under the request id."""
+
+    def __str__(self) -> str:
+        """Say no more than that."""
+        return "internal error"
+
+
 class BadRequestError(GatewayError):
     """The request breaks the protocol or the model's signature."""
 
@@ -138,6 +146,22 @@ class TooLargeError(GatewayError):
     def __str__(self) -> str:
         """Name the limit."""
         return f"the body is larger than {self.limit_bytes} bytes"
+
+
+class MediaTypeError(GatewayError):
+    """The body is of a type that is not read here."""
+
+    status = 415
+    code = "unsupported_media_type"
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+
+    def __str__(self) -> str:
+        """Name the type that is read."""
+        return f"the body must be {self.wanted}, without a content encoding"
 
 
 class RejectedError(GatewayError):

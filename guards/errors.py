@@ -40,3 +40,17 @@ class CalibrationTooSmallError(GuardError):
             f"{self.guard}: alpha={self.alpha:g} at delta={self.delta:g} needs at least "
             f"{self.needed} held-out rows, got {self.got}"
         )
+
+
+class ReferenceTooSmallError(GuardError):
+    """Too few reference rows to find neighbours among."""
+
+    def __init__(self, guard: str, needed: int, got: int) -> None:
+        super().__init__(guard, needed, got)
+        self.guard = guard
+        self.needed = needed
+        self.got = got
+
+    def __str__(self) -> str:
+        """Say how many rows would do."""
+        return f"{self.guard}: needs at least {self.needed} complete reference rows, got {self.got}"

@@ -39,7 +39,7 @@ class Reason:
     """
 
     feature: str
-    kind: str  # schema: width | dtype | missing | nonfinite | range | category; others name themselves
+    kind: str  # schema: missing | nonfinite | range | category; others name themselves
     observed: float | str | None = None
     expected: str = ""
     p: float | None = None
@@ -69,7 +69,9 @@ class Verdict:
     p_values: Vector | None = None  # (n,), NaN where the row could not be scored
     threshold: float | None = None  # a row with p <= threshold is strange
     guarantee: Guarantee | None = None
-    reasons: Mapping[int, tuple[Reason, ...]] = field(default_factory=dict)  # by row, strange rows only
+    reasons: Mapping[int, tuple[Reason, ...]] = field(
+        default_factory=dict
+    )  # by row, strange rows only
 
     def rows(self, start: int, stop: int) -> "Verdict":
         """Cut out the rows of one request from the verdict of a batch."""

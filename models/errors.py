@@ -18,6 +18,30 @@ class BundleError(ModelError):
         return f"bundle {self.bundle}: {self.problem}"
 
 
+class ManifestError(ModelError):
+    """A text is not a manifest."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what is wrong; whose manifest it is, the caller knows."""
+        return self.problem
+
+
+class ArtifactError(ModelError):
+    """A model file is malformed, or not what the manifest says."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what is wrong; whose file it is, the caller knows."""
+        return self.problem
+
+
 class RuntimeFailedError(ModelError):
     """The model itself failed on rows that had passed its signature."""
 
@@ -29,3 +53,16 @@ class RuntimeFailedError(ModelError):
     def __str__(self) -> str:
         """Say which model failed, and how."""
         return f"model {self.model} failed: {self.problem}"
+
+
+class KeyFileError(ModelError):
+    """A key file does not hold the key it should."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(file, problem)
+        self.file = file
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say which file, and what is wrong with it."""
+        return f"key {self.file}: {self.problem}"

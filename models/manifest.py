@@ -13,9 +13,10 @@ from guards.schema import SchemaSettings
 from guards.settings import Settings
 
 # Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
-ModelName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\Z")]
-Version = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
-FileName = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
+# (`\z`: pydantic matches with the Rust engine, where `\Z` does not exist.)
+ModelName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\z")]
+Version = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\z")]
+FileName = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\z")]
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
 
@@ -145,7 +146,7 @@ class Provenance(Settings):
     code: str | None = None
     pipeline: str | None = None
     trained_at: datetime | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
 
 
 class Manifest(Settings):
@@ -166,6 +167,14 @@ class Manifest(Settings):
     def _consistent(self) -> "Manifest":
         if self.name in RESERVED_NAMES:
             raise ValueError(f"a model may not be called {self.name!r}")
+        self._check_constants()
+        self._check_features()
+        unknown = set(self.capture.redact) - {spec.name for spec in self.signature.inputs}
+        if unknown:  # a slip of the pen here would record what must not be
+            raise ValueError(f"capture.redact names no input: {sorted(unknown)}")
+        return self
+
+    def _check_constants(self) -> None:
         widths = {spec.name: spec.row_width for spec in self.signature.outputs}
         constants = [rung.outputs for rung in self.fallback if isinstance(rung, ConstantRung)]
         if self.runtime.outputs is not None:
@@ -174,4 +183,10 @@ class Manifest(Settings):
             given = {name: len(row) for name, row in outputs.items()}
             if given != widths:
                 raise ValueError(f"constant outputs must be {widths} wide, got {given}")
-        return self
+
+    def _check_features(self) -> None:
+        features = self.guards.schema_.features
+        described = sum(feature.count for feature in features)
+        width = sum(spec.row_width for spec in self.signature.inputs)
+        if features and described != width:
+            raise ValueError(f"guards.schema describes {described} columns, inputs have {width}")

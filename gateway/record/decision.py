@@ -1,13 +1,26 @@
-"""The decision record: the one compact row a request leaves.
+"""START: the decision record, the one compact row a request leaves.
 
 Built in the replica once per request, after the answer; everything else
 (spans, metrics, evidence, reports) is derived from it by the recorder.
 """
 
+import time
+from functools import lru_cache
+from typing import Annotated
+
 import msgspec
 
 SCHEMA = 1
 JUDGED_ROWS_MAX = 1024  # rows of one request whose prediction and p-value are kept
+_DAY_NS = 86_400 * 10**9
+
+# What `decode` enforces, so that nothing after it has to: a table column holds 64 bits, a
+# partition needs a name, and ids become numbers of exactly this width.
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Hex16 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{16}\Z")]
+Hex16OrNone = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{16})?\Z")]
 
 
 class Tensor(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -30,55 +43,83 @@ class Exploration(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How the served choices were drawn, per row; enough to replay the draw."""
 
     policy: str
-    greedy: tuple[int, ...]
-    served: tuple[int, ...]
+    greedy: tuple[Int64, ...]
+    served: tuple[Int64, ...]
     propensity: tuple[float, ...]
     closed: tuple[str, ...]  # why a row was not open to exploration; "" where it was
+
+    @property
+    def changed(self) -> bool:
+        """Whether any row was served something else than the model's own choice."""
+        return self.greedy != self.served
 
 
 class Stages(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When each stage ended, in ns after arrival on the monotonic clock; 0 where it never ran."""
 
-    decoded_ns: int = 0
-    dequeued_ns: int = 0  # the micro-batch began
-    guarded_ns: int = 0  # schema and outlier guards
-    inferred_ns: int = 0  # model and output guard
-    explored_ns: int = 0
-    finished_ns: int = 0
+    decoded_ns: Int64 = 0
+    dequeued_ns: Int64 = 0  # the micro-batch began
+    guarded_ns: Int64 = 0  # schema and outlier guards
+    inferred_ns: Int64 = 0  # model and output guard
+    explored_ns: Int64 = 0
+    finished_ns: Int64 = 0
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What was decided for one request, and by whom."""
 
-    schema: int
-    prediction_id: str  # 32 hex digits, also given to the client
+    schema: Int64
+    prediction_id: Hex32  # also given to the client
     request_id: str
-    trace_id: str  # 32 hex digits
-    span_id: str  # 16 hex digits, the SERVER span's
-    parent_id: str  # 16 hex digits, or "" for a root
+    trace_id: Hex32
+    span_id: Hex16  # the SERVER span's
+    parent_id: Hex16OrNone  # "" for a root
     parent_sampled: bool
     tracestate: str
-    model: str
+    model: Name
     version: str  # that answered; for an error, the live one
     digest: str  # of that version's bundle
-    revision: int  # of the routing table
-    arrived_ns: int  # wall clock, Unix
+    revision: Int64  # of the routing table
+    arrived_ns: Int64  # wall clock, Unix
     stages: Stages
-    budget_ns: int  # from arrival to deadline
-    rows: int
-    batch_rows: int  # of the micro-batch it rode in; 0 if it rode in none
-    status: int  # HTTP
+    budget_ns: Int64  # from arrival to deadline
+    rows: Int64
+    batch_rows: Int64  # of the micro-batch it rode in; 0 if it rode in none
+    status: Int64  # HTTP
     code: str  # error code, "" for an answer
     served_by: str  # model | canary | fallback:version | fallback:constant | "" for an error
     fallback_reason: str  # deadline | model_error | outlier | output | schema | ...; "" otherwise
-    flagged: int  # rows
-    rejected: int  # rows
-    p_values: tuple[float, ...]  # outlier guard, first JUDGED_ROWS_MAX rows; empty if it did not run
-    reasons: str  # JSON: {"row": [{guard, feature, kind, observed, expected, p}]}, strange rows only; "" if none
+    flagged: Int64  # rows
+    rejected: Int64  # rows
+    p_values: tuple[
+        float, ...
+    ]  # outlier guard, first JUDGED_ROWS_MAX rows; empty if it did not run
+    # JSON: {"row": [{guard, feature, kind, observed, expected, p}]}, strange rows only; "" if none
+    reasons: str
     predicted: tuple[float, ...]  # class index or value per row, first JUDGED_ROWS_MAX rows
     exploration: Exploration | None
     capture_share: float  # probability with which the payload was kept
     payload: Payload | None
+
+    @property
+    def finished_unix_ns(self) -> int:
+        """When the answer left, on the wall clock."""
+        return self.arrived_ns + self.stages.finished_ns
+
+    @property
+    def day(self) -> str:
+        """The UTC day of arrival, ``2026-11-23``; the evidence is partitioned by it."""
+        return _day(self.arrived_ns // _DAY_NS)
+
+    @property
+    def evidence_ref(self) -> str:
+        """Where its evidence row is: a logical key, because compaction moves rows between files."""
+        return f"{self.day}/{self.prediction_id}"
+
+
+@lru_cache(maxsize=16)
+def _day(days: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(days * 86_400))
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -14,7 +14,7 @@ class Runtime(Protocol):
     def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """Answer ``n`` rows: each input (n, *row_shape), each output (n, *row_shape).
 
-        Outputs are finished, contiguous arrays of the signature's datatypes, in the signature's order.
+        Outputs are finished, contiguous arrays of the signature's datatypes and in its order.
 
         Raises:
             RuntimeFailedError: the framework refused or failed on these rows.

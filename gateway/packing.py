@@ -1,0 +1,64 @@
+"""`handrail pack`: from files on disk to a bundle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.registry.keys import local_signing_key
+from models.bundle import Bundle
+from models.model_yaml import ManifestProblem, parse_manifest
+from models.pack import pack
+from models.signing import SigningKey
+
+LABELS = "labels"  # the one name in reference.npz that is not an input
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read an .npz of plain arrays.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it does not hold plain arrays.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def pack_files(
+    manifest: Path,
+    artifact: Path | None,
+    *,
+    reference: Path,
+    held_out: Path,
+    out: Path,
+    signing_key: Path | None,
+    state: Path | None,
+) -> Bundle:
+    """Pack a bundle, signed with ``signing_key`` or with the local key of ``state``.
+
+    Raises:
+        ValueError: the manifest is not valid.
+        GuardError, ModelError, OSError: as `models.pack.pack` says.
+    """
+    if signing_key is not None:
+        key = SigningKey.load(signing_key)
+    else:
+        assert state is not None
+        key = local_signing_key(state / "keys")
+    try:
+        promised = parse_manifest(manifest.read_bytes())
+    except ManifestProblem as problem:
+        raise ValueError(str(problem)) from problem
+    rows = read_arrays(reference)
+    labels = rows.pop(LABELS, None)
+    return pack(
+        promised,
+        artifact,
+        reference=rows,
+        held_out=read_arrays(held_out),
+        out=out,
+        key=key,
+        reference_labels=labels,
+    )

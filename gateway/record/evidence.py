@@ -1,0 +1,173 @@
+"""The evidence: every decision record of every node, in one Delta table.
+
+Partitioned by model and day.  One commit per recorder cycle carries, for every segment
+it read, the last record it holds: a recorder that starts again knows where to go on, and
+a commit that two recorders try is refused to one of them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from gateway.config import MIB
+from gateway.record.columns import COMMITTED, DAY, SCHEMA, from_table, to_table
+from gateway.record.decision import Decision
+
+_PARTITIONS = ["model", DAY]
+_FILE_BYTES = 32 * MIB  # of a compacted file; a growing one is rewritten until it is this large
+_RETENTION_HOURS = 1  # a reader that began before a compaction may go on reading for this long
+_CONFIGURATION: dict[str, str | None] = {
+    # Statistics of the one column that reads prune files by; of the others they only cost.
+    "delta.dataSkippingStatsColumns": COMMITTED,
+    # Four commits a second: without short retention the log outgrows the data.
+    "delta.logRetentionDuration": "interval 1 hours",
+    "delta.deletedFileRetentionDuration": f"interval {_RETENTION_HOURS} hours",
+    "delta.setTransactionRetentionDuration": "interval 7 days",
+    "delta.enableExpiredLogCleanup": "true",
+}
+
+
+class Evidence:
+    """The table at ``url``: a path, or any address delta-rs knows (``s3://…``).
+
+    Safe to share between threads.  One recorder per node appends; anybody reads.
+    """
+
+    def __init__(self, url: str, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._url = url
+        self._clock_ns = clock_ns
+        self._table: DeltaTable | None = None
+        self._lock = threading.Lock()
+
+    def append(self, decisions: Sequence[Decision], *, through: Mapping[str, int]) -> int:
+        """Commit records together with how far each segment has been read.
+
+        Args:
+            decisions: May be empty, where all new records of the segments were set aside.
+            through: Last ``seq`` of each segment that the records came from.
+
+        Returns:
+            ``committed_ns`` of the rows.
+
+        Raises:
+            deltalake.exceptions.DeltaError: not committed, or not known to be; `refresh`,
+                and go on from `last_seq`.
+        """
+        now_ns = self._clock_ns()
+        marks = [Transaction(name, seq, now_ns // 1_000_000) for name, seq in through.items()]
+        with self._lock:
+            write_deltalake(
+                self._open_or_create(),
+                to_table(decisions, committed_ns=now_ns) if decisions else SCHEMA.empty_table(),
+                mode="append",
+                schema_mode="merge",
+                commit_properties=CommitProperties(app_transactions=marks),
+            )
+        return now_ns
+
+    def last_seq(self, segment: str) -> int:
+        """Return the last record of ``segment`` that is in the table; 0 where there is none."""
+        with self._lock:
+            table = self._open()
+            return (table.transaction_version(segment) or 0) if table is not None else 0
+
+    def refresh(self) -> None:
+        """Forget what is known of the table; the next call looks at it anew."""
+        with self._lock:
+            self._table = None
+
+    def read(
+        self, *, since_ns: int, ids: Collection[str] | None = None, model: str | None = None
+    ) -> list[tuple[int, Decision]]:
+        """Read records as ``(committed_ns, record)``, oldest commit first, one per prediction.
+
+        A request that was repeated after a crash has a record of each try; the last one is
+        what the client saw.
+
+        Args:
+            since_ns: Rows committed at or after this.  A record is committed after it
+                arrived, so a lower bound on the arrival does as well.  Recorders of several
+                nodes commit in any order: a reader that follows the table should overlap.
+            ids: Only these predictions.
+            model: Only this model.
+        """
+        if ids is not None and not ids:
+            return []
+        with self._lock:
+            table = self._open()
+            if table is None:
+                return []
+            table.update_incremental()
+            prune = f"{COMMITTED} >= {since_ns}"
+            if model is not None:
+                prune += f" AND model = '{model.replace(chr(39), chr(39) * 2)}'"
+            rows = table.to_pyarrow_dataset(file_pruning_predicate=prune)
+        return _last_tries(from_table(_select(rows, since_ns, ids=ids, model=model)))
+
+    def maintain(self) -> bool:
+        """Merge small files, drop replaced ones and shorten the log; False where others were at it.
+
+        Safe beside readers and writers: replaced files stay for `_RETENTION_HOURS`.
+        """
+        try:
+            table = DeltaTable(self._url)
+            table.optimize.compact(target_size=_FILE_BYTES)
+            table.vacuum(
+                retention_hours=_RETENTION_HOURS,
+                enforce_retention_duration=False,
+                dry_run=False,
+                full=True,
+            )
+            table.create_checkpoint()
+            table.cleanup_metadata()
+        except CommitFailedError:  # another node's recorder compacted the same files
+            return False
+        return True
+
+    def _open(self) -> DeltaTable | None:
+        if self._table is None:
+            try:
+                self._table = DeltaTable(self._url)
+            except TableNotFoundError:
+                return None
+        return self._table
+
+    def _open_or_create(self) -> DeltaTable:
+        if (table := self._open()) is None:
+            table = self._table = DeltaTable.create(
+                self._url,
+                SCHEMA,
+                mode="ignore",
+                partition_by=_PARTITIONS,
+                configuration=_CONFIGURATION,
+            )
+        return table
+
+
+def _select(
+    rows: "pa.dataset.Dataset", since_ns: int, *, ids: Collection[str] | None, model: str | None
+) -> pa.Table:
+    known = [name for name in SCHEMA.names if name in rows.schema.names]
+    query = f"SELECT {', '.join(known)} FROM evidence WHERE {COMMITTED} >= ?"
+    values: list[object] = [since_ns]
+    if model is not None:
+        query += " AND model = ?"
+        values.append(model)
+    if ids is not None:
+        query += " AND prediction_id IN (SELECT unnest(?))"
+        values.append(list(ids))
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.register("evidence", rows)
+        return connection.sql(query, params=values).to_arrow_table()
+
+
+def _last_tries(rows: list[tuple[int, Decision]]) -> list[tuple[int, Decision]]:
+    last: dict[str, tuple[int, Decision]] = {}
+    for row in sorted(rows, key=lambda row: row[1].arrived_ns):
+        last[row[1].prediction_id] = row
+    return sorted(last.values(), key=lambda row: row[0])

@@ -1,0 +1,53 @@
+"""Open the SQL database of registry, keys and labels: SQLite embedded, PostgreSQL in a cluster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+
+from gateway.registry.tables import metadata
+
+__all__ = ["metadata", "open_database", "reading"]
+
+BUSY_S = 10.0  # how long a writer waits for another one; a commit takes milliseconds
+
+_READING = "handrail_reading"
+_CREATING = 0x68616E64  # an arbitrary number that names our advisory lock in PostgreSQL
+
+
+def open_database(url: str) -> Engine:
+    """Connect, and create the tables that are missing.  Many processes may do it at once.
+
+    On SQLite every commit is on disk before it returns, and a transaction takes the write
+    lock when it begins: upgrading a read would fail at once, whatever the busy timeout
+    (https://www.sqlite.org/rescode.html#busy_snapshot).  Use `reading` where nothing is written.
+    """
+    sqlite = url.startswith("sqlite")
+    engine = create_engine(url, connect_args={"timeout": BUSY_S} if sqlite else {})
+    if sqlite:
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    with engine.begin() as connection:
+        if not sqlite:  # SQLite holds its write lock already
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATING})
+        metadata.create_all(connection)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a read-only transaction: one snapshot, which waits for no writer."""
+    with engine.connect().execution_options(**{_READING: True}) as connection:
+        yield connection
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # sqlite3 begins nothing by itself: `_begin_sqlite` does
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = "DEFERRED" if connection.get_execution_options().get(_READING) else "IMMEDIATE"
+    connection.exec_driver_sql(f"BEGIN {mode}")

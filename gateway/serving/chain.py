@@ -1,0 +1,61 @@
+"""The guards of a version, one after the other, and what a guard's own failure means."""
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from guards.verdict import Action, Guard, Reason, Rows, Verdict
+from models.bundle import GuardSet
+from models.manifest import GuardsSpec
+
+log = logging.getLogger(__name__)
+
+
+class GuardChain:
+    """Judges rows with every guard of a version.  Immutable; safe from any thread."""
+
+    def __init__(self, guards: GuardSet, spec: GuardsSpec) -> None:
+        self._inputs: list[tuple[Guard, Literal["open", "closed"]]] = [(guards.schema, "closed")]
+        if guards.outlier is not None and spec.outlier is not None:
+            self._inputs.append((guards.outlier, spec.outlier.on_error))
+        self._output: Guard = guards.output
+        is_outlier_dry = spec.outlier is not None and spec.outlier.dry_run
+        self._always_dry = frozenset({"outlier"} if is_outlier_dry else ())
+
+    def check_inputs(self, rows: Rows, dry_run: Collection[str]) -> list[Verdict]:
+        """Schema first, then outlier: every row gets a verdict from both."""
+        return [self._check(guard, rows, on_error, dry_run) for guard, on_error in self._inputs]
+
+    def check_outputs(self, rows: Rows, dry_run: Collection[str]) -> Verdict:
+        """Judge the model's answer."""
+        return self._check(self._output, rows, "closed", dry_run)
+
+    def _check(
+        self,
+        guard: Guard,
+        rows: Rows,
+        on_error: Literal["open", "closed"],
+        dry_run: Collection[str],
+    ) -> Verdict:
+        try:
+            verdict = guard.check(rows)
+        except Exception as error:  # noqa: BLE001  a guard's own failure must not fail the request
+            log.error("guard %s failed (%s), fail-%s", guard.name, type(error).__name__, on_error)
+            verdict = _failed(guard.name, len(rows), on_error)
+        if guard.name in dry_run or guard.name in self._always_dry:
+            return replace(verdict, actions=np.zeros_like(verdict.actions))
+        return verdict
+
+
+def _failed(guard: str, rows: int, on_error: Literal["open", "closed"]) -> Verdict:
+    """Fail open: flag every row.  Fail closed: send every row to the fallback ladder."""
+    action = Action.FLAG if on_error == "open" else Action.FALLBACK
+    why = (Reason(feature="", kind="guard_failed", expected=f"fail-{on_error}"),)
+    return Verdict(
+        guard,
+        np.full(rows, action, dtype=np.uint8),
+        reasons=dict.fromkeys(range(rows), why),
+    )

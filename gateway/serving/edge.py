@@ -1,0 +1,69 @@
+"""Runs before Serve sees a request: who may ask at all, and what no client may switch off.
+
+Named in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``, so Serve wraps every HTTP server it
+starts in it: the replicas' own and its proxy's.
+"""
+
+import os
+from collections.abc import Iterable
+
+import orjson
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.errors import ForbiddenError, error_body
+
+ALLOWED_HOSTS_VARIABLE = "HANDRAIL_ALLOWED_HOSTS"
+HEALTH_PATHS = frozenset({"/-/healthz", "/-/routes"})  # asked by HAProxy, with its own Host header
+# Serve starts a watcher task per request unless this is set; the ingress watches by itself.
+NO_WATCHER = (b"x-request-disconnect-disabled", b"?1")
+# Serve lets a client switch the server's time limit off with the second one.
+STRIPPED = frozenset({b"x-request-disconnect-disabled", b"x-request-timeout-seconds"})
+
+
+class Edge:
+    """Refuses foreign hosts and cross-site requests (DNS rebinding, CVE-2025-62593)."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(host.encode() for host in allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
+            await self._app(scope, receive, send)
+            return
+        kept = []
+        host, has_origin = b"", False
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                has_origin = True
+            if name not in STRIPPED:
+                kept.append((name, value))
+        if has_origin or _without_port(host) not in self._allowed:
+            problem = "requests with an Origin are refused" if has_origin else "unknown Host"
+            await _refuse(ForbiddenError(problem), send)
+            return
+        kept.append(NO_WATCHER)
+        scope["headers"] = kept
+        await self._app(scope, receive, send)
+
+
+def _without_port(host: bytes) -> bytes:
+    name, colon, port = host.rpartition(b":")
+    return name if colon and port.isdigit() else host
+
+
+async def _refuse(error: ForbiddenError, send: Send) -> None:
+    body = orjson.dumps(error_body(error, ""))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def middlewares() -> list[Middleware]:
+    """Build the middleware for Serve; the allow-list comes from the environment of the cluster."""
+    hosts = os.environ.get(ALLOWED_HOSTS_VARIABLE, "localhost,127.0.0.1,[::1]")
+    return [Middleware(Edge, allowed_hosts=hosts.split(","))]

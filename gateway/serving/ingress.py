@@ -1,0 +1,246 @@
+"""The replica's HTTP surface: raw ASGI, one function per kind of request.
+
+Steps 9 and 10 of a request's life are here: answer, then record.
+"""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from gateway.errors import (
+    BadRequestError,
+    GatewayError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ShedError,
+    TooLargeError,
+    error_body,
+)
+from gateway.record.ids import prediction_id
+from gateway.serving.codec import encode_answer
+from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
+from gateway.serving.protocol import HEADER_LENGTH, Parameters
+from gateway.serving.recording import Arrival, Recording
+from gateway.serving.versions import LoadedVersion, Versions
+
+log = logging.getLogger(__name__)
+
+NS_PER_US = 1_000
+JSON = b"application/json"  # exactly: KServe's client compares for equality
+BINARY = b"application/octet-stream"
+PLATFORMS = {"onnx": "onnxruntime_onnx", "torch": "pytorch_export", "constant": "handrail_constant"}
+
+Feedback = Callable[[bytes, str], Awaitable[dict[str, Any]]]  # body, content type -> receipt
+Headers = dict[bytes, bytes]
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Ingress:
+    """ASGI application of one model: infer, feedback, metadata, ready."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        versions: Versions,
+        pipeline: Pipeline,
+        recording: Recording,
+        feedback: Feedback,
+        max_body_bytes: int,
+    ) -> None:
+        self._model = model
+        self._prefix = f"/v2/models/{model}"
+        self._versions = versions
+        self._pipeline = pipeline
+        self._recording = recording
+        self._feedback = feedback
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request; every failure leaves in the error contract."""
+        if scope["type"] != "http":
+            return
+        headers: Headers = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:128] or uuid.uuid4().hex
+        try:
+            version, verb = self._route(scope["path"])
+            if verb == "infer":
+                _need(scope, "POST")
+                await self._infer(version, headers, request_id, receive, send)
+            elif verb == "feedback":
+                _need(scope, "POST")
+                await self._take_feedback(headers, receive, send)
+            else:
+                _need(scope, "GET")
+                await self._describe(version, verb, send)
+        except ClientGoneError:
+            return
+        except GatewayError as error:
+            await _send_error(error, request_id, send)
+        except Exception:
+            log.exception("request %s failed inside the gateway", request_id)
+            await _send_error(GatewayError("internal error"), request_id, send)
+
+    def _route(self, path: str) -> tuple[str | None, str]:
+        """Split a path into the version asked for and the verb."""
+        parts = path.removeprefix(self._prefix).strip("/").split("/")
+        version = None
+        if parts[0] == "versions" and len(parts) >= 2:
+            version, parts = parts[1], parts[2:] or [""]
+        if len(parts) != 1 or parts[0] not in ("infer", "feedback", "ready", ""):
+            raise NotFoundError
+        return version, parts[0]
+
+    async def _infer(
+        self,
+        version: str | None,
+        headers: Headers,
+        request_id: str,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer, then record."""
+        arrival = Arrival(
+            request_id,
+            traceparent=headers.get(b"traceparent", b""),
+            tracestate=headers.get(b"tracestate", b""),
+        )
+        body = await self._read(headers, receive)
+        request = Request(
+            prediction_id(self._model, request_id, body),
+            body,
+            version,
+            headers.get(HEADER_LENGTH),
+            headers.get(b"x-request-timeout-ms"),
+            arrival.arrived_ns,
+        )
+        progress = Progress()
+        answer, error = None, None
+        try:
+            answer = await self._pipeline.infer(request, progress)
+            await self._send_answer(request.prediction_id, answer, send)
+        except GatewayError as reason:
+            error = reason
+            await _send_error(error, request_id, send)
+        except Exception:
+            error = GatewayError("internal error")
+            log.exception("request %s failed inside the gateway", request_id)
+            await _send_error(error, request_id, send)
+        self._recording.record(arrival, request.prediction_id, progress, answer=answer, error=error)
+
+    async def _send_answer(self, prediction: str, answer: Answer, send: Send) -> None:
+        verdicts = answer.verdicts
+        parameters: Parameters = {
+            "prediction_id": prediction,
+            "served_by": answer.served_by,
+            "bundle_digest": answer.version.ref.digest,
+            "flagged_rows": verdicts.flagged,
+            "explored": verdicts.explored > 0,
+            "deadline_left_us": answer.left_ns // NS_PER_US,
+        }
+        if answer.fallback_reason:
+            parameters["fallback_reason"] = answer.fallback_reason
+        body, json_bytes = encode_answer(
+            answer.outputs,
+            answer.envelope,
+            model=self._model,
+            version=answer.version.ref.version,
+            parameters=parameters,
+        )
+        if json_bytes is None:
+            await _send(200, body, send)
+        else:
+            extra = (HEADER_LENGTH, b"%d" % json_bytes)
+            await _send(200, body, send, content_type=BINARY, extra=(extra,))
+
+    async def _take_feedback(self, headers: Headers, receive: Receive, send: Send) -> None:
+        """Store labels and rewards; the 2xx leaves after they are on disk."""
+        body = await self._read(headers, receive)
+        receipt = await self._feedback(body, headers.get(b"content-type", b"").decode("latin-1"))
+        await _send(200, orjson.dumps(receipt), send)
+
+    async def _describe(self, version: str | None, verb: str, send: Send) -> None:
+        view = self._versions.view
+        loaded = view.version(version)
+        if verb == "ready":
+            await _send(200, orjson.dumps({"name": self._model, "ready": True}), send)
+            return
+        if verb == "feedback":
+            raise MethodNotAllowedError("POST")
+        answering = [name for name in view.loaded if name != view.table.shadow]
+        await _send(200, orjson.dumps(_metadata(self._model, loaded, answering)), send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        """Read the body, never more of it than the limit."""
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise BadRequestError("content-encoding must be identity")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            raise TooLargeError(self._max_body_bytes)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise TooLargeError(self._max_body_bytes)
+            if not message.get("more_body", False) and not chunks:
+                return bytes(chunk)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+
+def _metadata(model: str, version: LoadedVersion, answering: list[str]) -> dict[str, Any]:
+    def told(specs: Any) -> list[dict[str, Any]]:
+        return [{"name": s.name, "datatype": s.datatype, "shape": s.shape} for s in specs]
+
+    signature = version.manifest.signature
+    return {
+        "name": model,
+        "versions": sorted(answering),
+        "platform": PLATFORMS[version.manifest.runtime.kind],
+        "inputs": told(signature.inputs),
+        "outputs": told(signature.outputs),
+    }
+
+
+def _need(scope: Scope, method: str) -> None:
+    if scope["method"] != method:
+        raise MethodNotAllowedError(method)
+
+
+async def _send_error(error: GatewayError, request_id: str, send: Send) -> None:
+    extra: tuple[tuple[bytes, bytes], ...] = ()
+    if isinstance(error, ShedError):
+        extra = ((b"retry-after", b"%d" % error.retry_after_s),)
+    if isinstance(error, MethodNotAllowedError):
+        extra = ((b"allow", error.allowed.encode()),)
+    await _send(error.status, orjson.dumps(error_body(error, request_id)), send, extra=extra)
+
+
+async def _send(
+    status: int,
+    body: bytes,
+    send: Send,
+    *,
+    content_type: bytes = JSON,
+    extra: tuple[tuple[bytes, bytes], ...] = (),
+) -> None:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        *extra,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

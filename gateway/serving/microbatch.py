@@ -1,0 +1,238 @@
+"""Steps 4 to 8 on a micro-batch, as one array program: guard, infer, guard, explore.
+
+Pure apart from the clock it is given.  Every request keeps its own verdict, and a
+row that makes the model fail never fails its batch mates: the batch is bisected.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from models.prediction import predicted
+from numpy.typing import NDArray
+
+from gateway.registry.routing import RoutingTable
+from gateway.serving.versions import LoadedVersion
+from guards.explore.explorer import Choices
+from guards.verdict import Action, Verdict
+from models.errors import RuntimeFailedError
+from models.features import feature_rows
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The rows of one request, on their way through a micro-batch."""
+
+    prediction_id: str
+    inputs: Arrays
+    rows: int
+    is_fallback: bool = False  # asked as a rung of the ladder: judged before, never explored
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a micro-batch says about one request.  Times are monotonic ns."""
+
+    batch_rows: int
+    dequeued_ns: int
+    guarded_ns: int
+    inferred_ns: int
+    explored_ns: int  # 0: nothing was explored
+    outputs: Arrays | None  # None: no usable answer
+    predicted: NDArray[Any] | None
+    verdicts: tuple[Verdict, ...]  # empty when no guard has anything to say
+    p_values: NDArray[Any] | None
+    choices: Choices | None
+    stop: str  # why there is no usable answer: the guard's name, or model_error
+    is_rejected: bool  # the guard says no, and no fallback either
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Why one item has no answer of its own."""
+
+    why: str
+    is_rejected: bool = False
+
+
+class Microbatch:
+    """Some requests for one version, side by side.  Used once, by one thread."""
+
+    def __init__(self, version: LoadedVersion, items: Sequence[Item], table: RoutingTable) -> None:
+        self._version = version
+        self._items = items
+        self._table = table
+        self._stops = np.cumsum([item.rows for item in items]).tolist()
+        self.rows: int = self._stops[-1]
+        self._is_fallback = items[0].is_fallback
+        self._verdicts: list[Verdict] = []
+        self._stopped: dict[int, _Stop] = {}  # by item
+        self._outputs: Arrays | None = None
+        self._choices: Choices | None = None
+
+    def run(self, *, closed: str | None, now_ns: Callable[[], int]) -> list[Judged]:
+        """Judge and answer the batch; one `Judged` per item, in order.
+
+        Args:
+            closed: Why exploration is closed for the whole batch; None when it is open.
+            now_ns: Monotonic clock.
+        """
+        dequeued_ns = now_ns()
+        inputs = self._stack(range(len(self._items)))
+        if not self._is_fallback:
+            self._guard_inputs(inputs)
+        guarded_ns = now_ns()
+        self._infer(inputs)
+        self._guard_outputs()
+        inferred_ns = now_ns()
+        self._explore(closed)
+        explored_ns = now_ns() if self._choices is not None else 0
+        return self._split(dequeued_ns, guarded_ns, inferred_ns, explored_ns)
+
+    def _stack(self, picked: Sequence[int]) -> Arrays:
+        """Put the inputs of some items on top of each other."""
+        items = [self._items[i] for i in picked]
+        if len(items) == 1:
+            return items[0].inputs
+        names = items[0].inputs
+        return {name: np.concatenate([item.inputs[name] for item in items]) for name in names}
+
+    def _guard_inputs(self, inputs: Arrays) -> None:
+        rows = feature_rows(inputs, self._version.manifest.signature)
+        self._verdicts = self._version.chain.check_inputs(rows, self._table.dry_run)
+        for verdict in self._verdicts:
+            self._stop_items(verdict)
+
+    def _stop_items(self, verdict: Verdict) -> None:
+        """Take requests with a row that must not be answered out of the batch."""
+        if not len(verdict.actions) or verdict.actions.max() < Action.FALLBACK:
+            return
+        for i, (start, stop) in enumerate(self._bounds()):
+            worst = verdict.actions[start:stop].max()
+            if worst == Action.REJECT:
+                self._stopped[i] = _Stop(verdict.guard, is_rejected=True)
+            elif worst == Action.FALLBACK:
+                self._stopped.setdefault(i, _Stop(verdict.guard))
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """First row of each item, and the row after its last."""
+        starts = [0, *self._stops[:-1]]
+        return list(zip(starts, self._stops, strict=True))
+
+    def _infer(self, inputs: Arrays) -> None:
+        """Ask the model about every item that no guard stopped."""
+        going = [i for i in range(len(self._items)) if i not in self._stopped]
+        if len(going) == len(self._items):
+            answers = self._bisect(going, inputs)
+        elif going:
+            answers = self._bisect(going, self._stack(going))
+        else:
+            answers = []
+        if len(answers) == 1 and len(answers[0][0]) == len(self._items):
+            self._outputs = answers[0][1]  # the ordinary case: one call answered everything
+        elif answers:
+            self._outputs = self._scatter(answers)
+
+    def _bisect(self, picked: list[int], inputs: Arrays) -> list[tuple[list[int], Arrays]]:
+        """Predict; when that fails, halve until the items that cannot be answered stand alone.
+
+        At most ``log2(n)`` rounds, and never more than ``2 n`` calls.
+        """
+        try:
+            return [(picked, self._version.runtime.predict(inputs))]
+        except RuntimeFailedError:
+            if len(picked) == 1:
+                self._stopped[picked[0]] = _Stop("model_error")
+                return []
+            half = len(picked) // 2
+            return [
+                answer
+                for part in (picked[:half], picked[half:])
+                for answer in self._bisect(part, self._stack(part))
+            ]
+
+    def _scatter(self, answers: list[tuple[list[int], Arrays]]) -> Arrays:
+        """Put partial answers back to their rows; rows without one are zero, and never served."""
+        bounds = self._bounds()
+        scattered = {
+            name: np.zeros((self.rows, *array.shape[1:]), array.dtype)
+            for name, array in answers[0][1].items()
+        }
+        for picked, outputs in answers:
+            offset = 0
+            for i in picked:
+                start, stop = bounds[i]
+                for name, array in outputs.items():
+                    scattered[name][start:stop] = array[offset : offset + stop - start]
+                offset += stop - start
+        return scattered
+
+    def _guard_outputs(self) -> None:
+        if self._outputs is None:
+            return
+        verdict = self._version.chain.check_outputs(self._answer(), self._table.dry_run)
+        self._verdicts.append(verdict)
+        before = set(self._stopped)
+        self._stop_items(verdict)
+        for i in before & set(self._stopped):  # rows that were never answered are not judged
+            start, stop = self._bounds()[i]
+            verdict.actions[start:stop] = Action.ALLOW
+
+    def _answer(self) -> NDArray[Any]:
+        assert self._outputs is not None
+        return self._outputs[self._version.judged_output.name].reshape(self.rows, -1)
+
+    def _explore(self, closed: str | None) -> None:
+        """Draw the served choice per row; any veto is known before the draw."""
+        explorer = self._version.explorer
+        if explorer is None or self._outputs is None or self._is_fallback:
+            return
+        closed = closed or (None if self._table.explore else "kill_switch")
+        guarded = np.zeros(self.rows, dtype=np.uint8)
+        for verdict in self._verdicts:
+            guarded |= verdict.actions
+        veto = [closed or ("guard" if row else None) for row in guarded.tolist()]
+        keys = [f"{item.prediction_id}/{row}" for item in self._items for row in range(item.rows)]
+        self._choices = explorer.decide(self._answer(), keys, closed=veto)
+
+    def _split(self, *stamps_ns: int) -> list[Judged]:
+        """Give every item its own rows."""
+        said = [v for v in self._verdicts if v.reasons or v.actions.any()]
+        p_values = next((v.p_values for v in self._verdicts if v.p_values is not None), None)
+        classes = None
+        if self._outputs is not None:
+            classes = predicted(self._outputs, self._version.manifest.signature)
+        judged = []
+        for i, (start, stop) in enumerate(self._bounds()):
+            halt = self._stopped.get(i)
+            outputs = None
+            if halt is None and self._outputs is not None:
+                outputs = {name: array[start:stop] for name, array in self._outputs.items()}
+            judged.append(
+                Judged(
+                    self.rows,
+                    *stamps_ns,
+                    outputs=outputs,
+                    predicted=None if outputs is None or classes is None else classes[start:stop],
+                    verdicts=tuple(v.rows(start, stop) for v in said),
+                    p_values=None if p_values is None else p_values[start:stop],
+                    choices=None if self._choices is None else _cut(self._choices, start, stop),
+                    stop="" if halt is None else halt.why,
+                    is_rejected=halt is not None and halt.is_rejected,
+                )
+            )
+        return judged
+
+
+def _cut(choices: Choices, start: int, stop: int) -> Choices:
+    """Cut out the rows of one item."""
+    return Choices(
+        choices.greedy[start:stop],
+        choices.served[start:stop],
+        choices.propensity[start:stop],
+        choices.explored[start:stop],
+        choices.reasons[start:stop],
+    )

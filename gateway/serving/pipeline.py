@@ -1,0 +1,199 @@
+"""THE REQUEST PATH: what happens to one request between the wire and the wire.
+
+Step 1 (route) happened in HAProxy, steps 9 and 10 (answer, record) follow in
+`ingress`; steps 4 to 8 run on the micro-batch, in `microbatch`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import BadRequestError, DeadlineError, RejectedError, ShedError, UnansweredError
+from gateway.serving.admission import Admission
+from gateway.serving.batcher import Batcher
+from gateway.serving.codec import decode_inputs
+from gateway.serving.deadline import NS_PER_MS, budget_ns
+from gateway.serving.ladder import Fallback, Ladder
+from gateway.serving.microbatch import Item, Judged
+from gateway.serving.protocol import Envelope, parse_envelope
+from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
+from gateway.serving.versions import LoadedVersion, Versions, View
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One inference request as it came off the wire."""
+
+    prediction_id: str
+    body: bytes
+    version: str | None  # asked for in the path
+    header_length: bytes | None
+    timeout_ms: bytes | None
+    arrived_ns: int  # monotonic
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a request has come; filled in on the way, and what the record is made from."""
+
+    view: View | None = None
+    version: LoadedVersion | None = None
+    envelope: Envelope | None = None
+    item: Item | None = None
+    budget_ns: int = 0
+    decoded_ns: int = 0  # monotonic
+    judged: Judged | None = None
+    fallback: Fallback | None = None
+    fallback_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client."""
+
+    envelope: Envelope
+    version: LoadedVersion  # that answered
+    outputs: dict[str, NDArray[Any]]  # in the order they go out
+    predicted: NDArray[Any]
+    served_by: str
+    fallback_reason: str
+    verdicts: Verdicts
+    left_ns: int
+
+
+class Pipeline:
+    """Takes a request through admission, guards, model, ladder and exploration."""
+
+    def __init__(
+        self,
+        versions: Versions,
+        batcher: Batcher,
+        admission: Admission,
+        ladder: Ladder,
+        *,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._versions = versions
+        self._batcher = batcher
+        self._admission = admission
+        self._ladder = ladder
+        self._now_ns = now_ns
+
+    async def infer(self, request: Request, progress: Progress) -> Answer:
+        """Answer one request, or raise the reason it has no answer.
+
+        Args:
+            request: As it came in.
+            progress: Filled in on the way; also when this raises.
+
+        Raises:
+            GatewayError: one of the reasons of `gateway.errors`.
+        """
+        view = progress.view = self._versions.view
+        version = progress.version = view.version(request.version)
+        item, deadline_ns = self._decode(request, version, progress)
+        try:
+            with self._admission.admit(
+                version, rows=item.rows, left_ns=deadline_ns - self._now_ns()
+            ):
+                judged = await self._batcher.submit(version, view.table, item, deadline_ns)
+        except ShedError:
+            if not version.manifest.fallback:
+                raise
+            return await self._fall_back("queue_full", progress, deadline_ns)
+        progress.judged = judged
+        if judged is None:
+            return await self._fall_back("deadline", progress, deadline_ns)
+        if judged.is_rejected:
+            raise _rejection(judged)
+        if judged.stop:
+            return await self._fall_back(judged.stop, progress, deadline_ns)
+        return self._answer(progress, deadline_ns)
+
+    def _decode(
+        self, request: Request, version: LoadedVersion, progress: Progress
+    ) -> tuple[Item, int]:
+        """Fix the deadline and turn the body into arrays."""
+        cap_ns = int(version.manifest.expectations.latency_ms * NS_PER_MS)
+        progress.budget_ns = cap_ns
+        envelope = progress.envelope = parse_envelope(request.body, request.header_length)
+        budget = budget_ns(envelope.parameters, request.timeout_ms, cap_ns=cap_ns)
+        progress.budget_ns = budget
+        _check_outputs(envelope, version)
+        inputs, rows = decode_inputs(envelope, version.manifest.signature)
+        item = progress.item = Item(request.prediction_id, inputs, rows)
+        progress.decoded_ns = self._now_ns()
+        return item, request.arrived_ns + budget
+
+    async def _fall_back(self, reason: str, progress: Progress, deadline_ns: int) -> Answer:
+        """Answer from the ladder, or raise what was tried."""
+        view, version, item = progress.view, progress.version, progress.item
+        assert view is not None
+        assert version is not None
+        assert item is not None
+        progress.fallback_reason = reason
+        fallback, tried = await self._ladder.descend(view, version, item, deadline_ns)
+        if fallback is None:
+            tried = ["model", *tried]
+            if reason in ("deadline", "queue_full"):
+                raise DeadlineError(version.manifest.name, tried)
+            raise UnansweredError(version.manifest.name, reason, tried)
+        progress.fallback = fallback
+        return self._answer(progress, deadline_ns)
+
+    def _answer(self, progress: Progress, deadline_ns: int) -> Answer:
+        """Put together what goes out: outputs in the requested order, provenance, verdicts."""
+        envelope, version, item = progress.envelope, progress.version, progress.item
+        judged, fallback = progress.judged, progress.fallback
+        assert envelope is not None
+        assert version is not None
+        assert item is not None
+        verdicts = Verdicts(judged, item.rows, is_fallback=fallback is not None)
+        if fallback is not None:
+            outputs, classes, version = fallback.outputs, fallback.predicted, fallback.version
+        else:
+            assert judged is not None
+            assert judged.outputs is not None
+            assert judged.predicted is not None
+            outputs, classes = judged.outputs, judged.predicted
+        return Answer(
+            envelope=envelope,
+            version=version,
+            outputs=_ordered(outputs, envelope, verdicts),
+            predicted=classes,
+            served_by="model" if fallback is None else fallback.served_by,
+            fallback_reason=progress.fallback_reason,
+            verdicts=verdicts,
+            left_ns=deadline_ns - self._now_ns(),
+        )
+
+
+def _check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
+    known = {spec.name for spec in version.manifest.signature.outputs}
+    for output in envelope.outputs:
+        if output.name not in known and output.name not in EXTRA_OUTPUTS:
+            raise BadRequestError(f"outputs: the model has {', '.join(sorted(known))}")
+
+
+def _ordered(
+    outputs: dict[str, NDArray[Any]], envelope: Envelope, verdicts: Verdicts
+) -> dict[str, NDArray[Any]]:
+    """Pick the requested outputs in the requested order; all of the model's if none are named."""
+    if not envelope.outputs:
+        return outputs | verdicts.default_outputs()
+    return {
+        asked.name: outputs[asked.name] if asked.name in outputs else verdicts.output(asked.name)
+        for asked in envelope.outputs
+    }
+
+
+def _rejection(judged: Judged) -> RejectedError:
+    """Name the guard, the rows and the kinds, never the values."""
+    verdict = next(v for v in judged.verdicts if v.guard == judged.stop)
+    rows = np.flatnonzero(verdict.actions == verdict.actions.max()).tolist()
+    kinds = sorted({reason.kind for row in rows for reason in verdict.reasons.get(row, ())})
+    return RejectedError(judged.stop, rows, kinds)

@@ -1,0 +1,170 @@
+"""Step 10: one decision record per request, made after the answer has gone out."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from gateway.errors import GatewayError
+from gateway.record.decision import (
+    JUDGED_ROWS_MAX,
+    SCHEMA,
+    Decision,
+    Exploration,
+    Payload,
+    Stages,
+    Tensor,
+    encode,
+)
+from gateway.record.ids import new_trace
+from gateway.record.journal import GroupCommitter
+from gateway.serving.microbatch import Judged
+from gateway.serving.pipeline import Answer, Progress
+from gateway.serving.verdicts import Verdicts
+from guards.verdict import Action
+from models.manifest import DTYPES
+
+_DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class Arrival:
+    """What is known of a request before anything of it is read."""
+
+    __slots__ = ("arrived_ns", "request_id", "traceparent", "tracestate", "wall_ns")
+
+    def __init__(self, request_id: str, *, traceparent: bytes, tracestate: bytes) -> None:
+        self.request_id = request_id
+        self.traceparent = traceparent
+        self.tracestate = tracestate
+        self.wall_ns = time.time_ns()
+        self.arrived_ns = time.perf_counter_ns()
+
+
+class Recording:
+    """Turns what happened to a request into a record in the journal."""
+
+    def __init__(self, journal: GroupCommitter, model: str) -> None:
+        self._journal = journal
+        self._model = model
+
+    def record(
+        self,
+        arrival: Arrival,
+        prediction_id: str,
+        progress: Progress,
+        *,
+        answer: Answer | None,
+        error: GatewayError | None,
+    ) -> None:
+        """Write one record; exactly one of ``answer`` and ``error`` is given."""
+        finished_ns = time.perf_counter_ns()
+        item, judged = progress.item, progress.judged
+        version = answer.version if answer is not None else progress.version
+        verdicts = answer.verdicts if answer is not None else _verdicts(progress)
+        reasons = verdicts.reasons()
+        trace = new_trace(prediction_id, arrival.traceparent, tracestate=arrival.tracestate)
+        share = version.manifest.capture.share if version is not None else 0.0
+        captured = answer is not None and _is_captured(prediction_id, share)
+        self._journal.append(
+            encode(
+                Decision(
+                    schema=SCHEMA,
+                    prediction_id=prediction_id,
+                    request_id=arrival.request_id,
+                    trace_id=trace.trace_id,
+                    span_id=trace.span_id,
+                    parent_id=trace.parent_id,
+                    parent_sampled=trace.parent_sampled,
+                    tracestate=trace.tracestate,
+                    model=self._model,
+                    version=version.ref.version if version is not None else "",
+                    digest=version.ref.digest if version is not None else "",
+                    revision=progress.view.table.revision if progress.view is not None else 0,
+                    arrived_ns=arrival.wall_ns,
+                    stages=_stages(arrival.arrived_ns, progress.decoded_ns, judged, finished_ns),
+                    budget_ns=progress.budget_ns,
+                    rows=item.rows if item is not None else 0,
+                    batch_rows=judged.batch_rows if judged is not None else 0,
+                    status=200 if error is None else error.status,
+                    code="" if error is None else error.code,
+                    served_by="" if answer is None else answer.served_by,
+                    fallback_reason=progress.fallback_reason,
+                    flagged=verdicts.flagged,
+                    rejected=verdicts.count(Action.REJECT),
+                    p_values=_bounded(None if judged is None else judged.p_values),
+                    reasons=orjson.dumps(reasons, option=orjson.OPT_NON_STR_KEYS).decode()
+                    if reasons
+                    else "",
+                    predicted=_bounded(None if answer is None else answer.predicted),
+                    exploration=_exploration(progress, answer),
+                    capture_share=share,
+                    payload=_payload(progress, answer) if captured else None,
+                )
+            )
+        )
+
+
+def _verdicts(progress: Progress) -> Verdicts:
+    rows = progress.item.rows if progress.item is not None else 0
+    return Verdicts(progress.judged, rows, is_fallback=True)
+
+
+def _stages(arrived_ns: int, decoded_ns: int, judged: Judged | None, finished_ns: int) -> Stages:
+    def since(stamp_ns: int) -> int:
+        return stamp_ns - arrived_ns if stamp_ns else 0
+
+    if judged is None:
+        return Stages(decoded_ns=since(decoded_ns), finished_ns=since(finished_ns))
+    return Stages(
+        since(decoded_ns),
+        since(judged.dequeued_ns),
+        since(judged.guarded_ns),
+        since(judged.inferred_ns),
+        since(judged.explored_ns),
+        since(finished_ns),
+    )
+
+
+def _bounded(values: NDArray[Any] | None) -> tuple[float, ...]:
+    return () if values is None else tuple(values[:JUDGED_ROWS_MAX].tolist())
+
+
+def _exploration(progress: Progress, answer: Answer | None) -> Exploration | None:
+    judged = progress.judged
+    if answer is None or judged is None or judged.choices is None:
+        return None
+    choices = judged.choices
+    assert progress.version is not None
+    return Exploration(
+        policy=progress.version.manifest.explore.policy,
+        greedy=tuple(choices.greedy.tolist()),
+        served=tuple(choices.served.tolist()),
+        propensity=tuple(choices.propensity.tolist()),
+        closed=tuple(reason or "" for reason in choices.reasons),
+    )
+
+
+def _is_captured(prediction_id: str, share: float) -> bool:
+    """Decide from the prediction id, so that a repeated request is captured again or not again."""
+    return share >= 1.0 or int(prediction_id[:8], 16) < share * 2**32
+
+
+def _payload(progress: Progress, answer: Answer | None) -> Payload | None:
+    """Keep what came in and the model's own outputs; redacted inputs never leave the replica."""
+    item, version = progress.item, progress.version
+    if item is None or version is None or answer is None:
+        return None
+    redacted = version.manifest.capture.redact
+    kept = {name: array for name, array in item.inputs.items() if name not in redacted}
+    outputs = {n: a for n, a in answer.outputs.items() if a.dtype in _DATATYPES}
+    return Payload(_tensors(kept), _tensors(outputs))
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, ...]:
+    return tuple(
+        Tensor(name, _DATATYPES[array.dtype], array.shape, np.ascontiguousarray(array).tobytes())
+        for name, array in arrays.items()
+    )

@@ -1,0 +1,155 @@
+"""The Serve deployment of one model: one process that keeps its versions warm and answers."""
+
+import asyncio
+import logging
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.types import ASGIApp
+
+from gateway.config import Config
+from gateway.record.journal import GroupCommitter, Journal
+from gateway.registry.artifacts import ArtifactStore
+from gateway.registry.database import open_database
+from gateway.registry.registry import Registry
+from gateway.registry.routing import RoutingTable
+from gateway.serving.admission import Admission
+from gateway.serving.batcher import Batcher
+from gateway.serving.ingress import Feedback, Ingress
+from gateway.serving.ladder import Ladder
+from gateway.serving.pipeline import Pipeline
+from gateway.serving.recording import Recording
+from gateway.serving.versions import Versions
+
+log = logging.getLogger(__name__)
+
+
+class Replica:
+    """Built by Serve in its own process; `serve.ingress` makes it answer HTTP."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits an async constructor
+        self, model: str, config: Config, *, feedback: Feedback, salt: bytes
+    ) -> None:
+        """Load every version of the routing table; Serve routes here only afterwards.
+
+        Args:
+            model: Name of the model.
+            config: Settings of the gateway.
+            feedback: Stores labels; given, because labels belong to a layer beside this one.
+            salt: Secret of the exploration draws, the same in every replica.
+        """
+        self._model = model
+        self._config = config
+        self._tables = TableSource(model, config)
+        store = ArtifactStore(config.artifacts_url)
+        self._versions = Versions(
+            lambda digest: store.fetch(digest, config.bundle_cache_dir), salt=salt
+        )
+        await self._versions.apply(await asyncio.to_thread(self._tables.first))
+        writer = f"{model}~{uuid.uuid4().hex[:12]}"
+        journal = Journal(config.journal_dir, writer=writer, settings=config.record)
+        self._journal = GroupCommitter(journal, asyncio.get_running_loop(), settings=config.record)
+        self._ingress = self._build(feedback)
+        self._following = asyncio.create_task(self._follow())
+
+    def _build(self, feedback: Feedback) -> Ingress:
+        """Wire the request path."""
+        settings = self._config.serving
+        journal = self._journal.journal
+        batcher = Batcher(
+            ThreadPoolExecutor(1, thread_name_prefix="infer"),
+            max_rows=settings.max_batch_rows,
+            inline_below_us=settings.inline_below_us,
+            exploration_closed=lambda: None if journal.healthy else "journal",
+        )
+        pipeline = Pipeline(
+            self._versions,
+            batcher,
+            Admission(batcher, max_queued_rows=settings.max_queued_rows),
+            Ladder(batcher),
+        )
+        return Ingress(
+            self._model,
+            versions=self._versions,
+            pipeline=pipeline,
+            recording=Recording(self._journal, self._model),
+            feedback=feedback,
+            max_body_bytes=self._config.server.max_body_bytes,
+        )
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Give Serve the application; called once, after the constructor."""
+        return self._ingress
+
+    async def route(self, table: bytes) -> int:
+        """Take a pushed routing table; return the revision that serves afterwards."""
+        return await self._switch(msgspec.json.decode(table, type=RoutingTable))
+
+    def versions(self) -> dict[str, Any]:
+        """Say what serves here: for status and tests."""
+        view = self._versions.view
+        return {
+            "pid": os.getpid(),
+            "revision": view.table.revision,
+            "live": view.table.live,
+            "warm": sorted(view.loaded),
+        }
+
+    async def _switch(self, table: RoutingTable) -> int:
+        revision = await self._versions.apply(table)
+        await asyncio.to_thread(self._tables.keep, self._versions.view.table)
+        return revision
+
+    async def _follow(self) -> None:
+        """Repair a missed push; while the control plane is away, the last table serves on."""
+        while True:
+            await asyncio.sleep(self._config.serving.table_check_s)
+            table = await asyncio.to_thread(self._tables.latest)
+            if table is None or table.revision <= self._versions.view.table.revision:
+                continue
+            try:
+                await self._switch(table)
+            except Exception:
+                log.exception("revision %d of %s does not load", table.revision, self._model)
+
+
+class TableSource:
+    """Where a replica finds its routing table when nobody pushed one: registry, then last copy."""
+
+    def __init__(self, model: str, config: Config) -> None:
+        self._model = model
+        self._registry = Registry(
+            open_database(config.database_url), ArtifactStore(config.artifacts_url)
+        )
+        self._copy: Path = config.bundle_cache_dir / "routing" / f"{model}.json"
+
+    def first(self) -> RoutingTable:
+        """Find a table to start with.
+
+        Raises:
+            OSError: the registry is away, and no copy was ever kept on this node.
+        """
+        table = self.latest()
+        if table is None:
+            return msgspec.json.decode(self._copy.read_bytes(), type=RoutingTable)
+        self.keep(table)
+        return table
+
+    def latest(self) -> RoutingTable | None:
+        """Ask the registry; None when it is away or does not know the model."""
+        try:
+            return self._registry.table(self._model)
+        except Exception:
+            log.exception("the registry does not answer")
+            return None
+
+    def keep(self, table: RoutingTable) -> None:
+        """Leave a copy for the next replica on this node."""
+        self._copy.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._copy.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(msgspec.json.encode(table))
+        partial.replace(self._copy)

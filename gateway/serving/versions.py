@@ -1,0 +1,184 @@
+"""The versions a replica keeps warm, and the routing table that says which one answers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gateway.errors import NotReadyError, UnknownModelError
+from gateway.registry.routing import RoutingTable, VersionRef
+from gateway.serving.chain import GuardChain
+from gateway.serving.cost import CostProfile
+from guards.explore.explorer import Explorer
+from models.bundle import Bundle, load_golden, load_guards, open_verified
+from models.errors import ModelError
+from models.features import feature_rows
+from models.manifest import Manifest, TensorSpec
+from models.parity import check_golden
+from models.prediction import answer_output
+from models.runtime.catalog import open_runtime
+from models.runtime.protocol import Runtime
+
+log = logging.getLogger(__name__)
+
+WARM_ROWS = (1, 8, 32)  # batch sizes timed before the first request
+WARM_ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedVersion:
+    """One version, ready to answer.  Only its cost profile ever changes."""
+
+    ref: VersionRef
+    manifest: Manifest
+    runtime: Runtime
+    chain: GuardChain
+    explorer: Explorer | None
+    judged_output: TensorSpec  # the output that the output guard, explorer and report look at
+    cost: CostProfile  # of a whole micro-batch
+    model_ns: float  # of the model alone, at the largest batch timed before the first request
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A routing table and the versions it names: one value, so no request sees half a switch."""
+
+    table: RoutingTable
+    loaded: dict[str, LoadedVersion]
+
+    @property
+    def live(self) -> LoadedVersion:
+        """The version that answers when the client names none."""
+        return self.loaded[self.table.live]
+
+    def version(self, name: str | None) -> LoadedVersion:
+        """Find the version a client asked for.
+
+        Raises:
+            UnknownModelError: it is not warm here, or it is a shadow, which never answers.
+        """
+        if name is None:
+            return self.live
+        if name not in self.loaded or (name == self.table.shadow and name != self.table.live):
+            raise UnknownModelError(self.table.model, name)
+        return self.loaded[name]
+
+
+class Versions:
+    """Follows the routing table; keeps the last one when nobody sends a new one."""
+
+    def __init__(self, fetch: Callable[[str], Path], *, salt: bytes) -> None:
+        self._fetch = fetch  # bundle digest -> verified local directory
+        self._salt = salt
+        self._view: View | None = None
+        self._switching = asyncio.Lock()
+
+    @property
+    def view(self) -> View:
+        """What serves now.
+
+        Raises:
+            NotReadyError: no table was ever applied.
+        """
+        if self._view is None:
+            raise NotReadyError("no version is loaded")
+        return self._view
+
+    async def apply(self, table: RoutingTable) -> int:
+        """Switch to ``table`` and return the revision that serves afterwards.
+
+        The live version switches first and at once when it is warm already; the
+        others are loaded after it, on a thread, while requests go on.
+
+        Raises:
+            ModelError: the new live version does not load; the old table goes on.
+        """
+        async with self._switching:
+            if self._view is not None and table.revision <= self._view.table.revision:
+                return self._view.table.revision
+            kept = {} if self._view is None else self._view.loaded
+            live = await self._load(table, table.live, kept)
+            kept = {ref.version: kept[ref.version] for ref in table.versions if _is_kept(ref, kept)}
+            self._view = View(table, kept | {table.live: live})
+            for ref in table.versions:
+                await self._warm_up(table, ref)
+            return table.revision
+
+    async def _warm_up(self, table: RoutingTable, ref: VersionRef) -> None:
+        """Load a version that may be needed later; its failure must not hurt the live one."""
+        if ref.version in self.view.loaded:
+            return
+        try:
+            loaded = await self._load(table, ref.version, {})
+        except ModelError as error:
+            log.warning("version %s of %s is not warm: %s", ref.version, table.model, error)
+        else:
+            self._view = View(table, self.view.loaded | {ref.version: loaded})
+
+    async def _load(
+        self, table: RoutingTable, version: str, kept: dict[str, LoadedVersion]
+    ) -> LoadedVersion:
+        ref = table.ref(version)
+        if ref is None:
+            raise UnknownModelError(table.model, version)
+        if _is_kept(ref, kept):
+            return kept[version]
+        return await asyncio.to_thread(load_version, ref, self._fetch(ref.digest), salt=self._salt)
+
+
+def _is_kept(ref: VersionRef, kept: dict[str, LoadedVersion]) -> bool:
+    return ref.version in kept and kept[ref.version].ref.digest == ref.digest
+
+
+def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
+    """Load, check against its golden rows, and time a version.
+
+    Raises:
+        ModelError: the bundle is not what was registered, or does not reproduce its golden rows.
+    """
+    bundle = open_verified(path, ref.digest)
+    manifest = bundle.manifest
+    runtime = open_runtime(bundle)
+    check_golden(bundle, runtime)
+    explore = manifest.explore
+    chain = GuardChain(load_guards(bundle), manifest.guards)
+    cost = CostProfile()
+    model_ns = _time(bundle, runtime, chain, cost)
+    return LoadedVersion(
+        ref,
+        manifest,
+        runtime,
+        chain,
+        Explorer(explore, salt) if explore.kind != "none" else None,
+        answer_output(manifest.signature),
+        cost,
+        model_ns,
+    )
+
+
+def _time(bundle: Bundle, runtime: Runtime, chain: GuardChain, cost: CostProfile) -> float:
+    """Seed ``cost`` with real batches of golden rows, and return the model's own share in ns.
+
+    The quickest of a few rounds counts: what else the machine does only ever adds.
+    """
+    golden = load_golden(bundle).inputs
+    available = len(next(iter(golden.values())))
+    model_ns = 0.0
+    for rows in WARM_ROWS:
+        pick = np.arange(rows) % available
+        inputs = {name: array[pick] for name, array in golden.items()}
+        guard_ns, predict_ns = [], []
+        for _ in range(WARM_ROUNDS):
+            began_ns = time.perf_counter_ns()
+            chain.check_inputs(feature_rows(inputs, bundle.manifest.signature), ())
+            guarded_ns = time.perf_counter_ns()
+            runtime.predict(inputs)
+            predict_ns.append(time.perf_counter_ns() - guarded_ns)
+            guard_ns.append(guarded_ns - began_ns)
+        model_ns = min(predict_ns)
+        cost.observe(rows, min(guard_ns) + min(predict_ns))
+    return model_ns

@@ -1,0 +1,1 @@
+"""Randomised choices whose propensities are exact."""

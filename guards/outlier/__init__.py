@@ -1,0 +1,1 @@
+"""Rows unlike the reference: one calibrated score per row."""

@@ -1,0 +1,167 @@
+"""The outlier guard: one calibrated score per row.  START here in this folder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from guards.columns import column_names
+from guards.errors import ReferenceTooSmallError, ShapeMismatchError
+from guards.outlier.conformal import Calibration
+from guards.outlier.detector import Detector
+from guards.outlier.explain import Explainer
+from guards.outlier.neighbours import SPARE
+from guards.settings import Settings
+from guards.verdict import Action, ActionName, Rows, Verdict, action_of
+
+SUBSAMPLE_SEED = 20230101  # the same reference and settings give the same guard
+
+
+class OutlierSettings(Settings):
+    """Settings of `OutlierGuard`."""
+
+    detector: Literal["auto"] = Field(default="auto", description="Which scores are mixed.")
+    alpha: float = Field(
+        0.01, gt=0, lt=1, description="Share of ordinary rows we accept to judge strange."
+    )
+    delta: float = Field(
+        0.05, gt=0, lt=1, description="Probability that the calibration rows mislead us about it."
+    )
+    action: ActionName = Field(default="flag", description="What a strange row leads to.")
+    dry_run: bool = Field(default=False, description="Judge and record, but allow every row.")
+    on_error: Literal["open", "closed"] = Field(
+        default="open", description="What happens to a row if the guard itself fails."
+    )
+    reference_rows: int = Field(
+        4096, ge=64, le=65536, description="Reference rows kept; cost per row grows with them."
+    )
+    neighbours: int = Field(
+        default=5, ge=1, le=50, description="Nearest reference rows averaged over."
+    )
+
+
+class OutlierGuard:
+    """Judges whether a row could have come from the reference.
+
+    An ordinary row is judged strange with probability at most ``alpha``.  That
+    holds with probability ``1 - delta`` over the draw of the held-out rows,
+    whatever the distribution, as long as they are exchangeable with traffic.  A
+    row holding NaN or an infinity is strange by decree.
+    """
+
+    name = "outlier"
+
+    def __init__(
+        self,
+        settings: OutlierSettings,
+        detector: Detector,
+        *,
+        calibration: Calibration,
+        columns: Sequence[str],
+    ) -> None:
+        """Put finished parts together; `fit` and `from_arrays` make them."""
+        self._detector = detector
+        self._calibration = calibration
+        self._columns = tuple(columns)
+        self._explainer = Explainer(detector.scales, detector.basis, self._columns)
+        self._action = Action.ALLOW if settings.dry_run else action_of(settings.action)
+
+    @classmethod
+    def fit(
+        cls,
+        reference: Rows,
+        held_out: Rows,
+        settings: OutlierSettings,
+        *,
+        feature_names: Sequence[str] = (),
+    ) -> Self:
+        """Learn what is ordinary from ``reference``, the threshold from ``held_out``.
+
+        Rows that are not finite are left out of both: the promise is about
+        complete rows.
+
+        Raises:
+            ShapeMismatchError: the two are not of one width.
+            ReferenceTooSmallError: there are not enough rows to be neighbours.
+            CalibrationTooSmallError: ``held_out`` cannot support ``alpha`` at ``delta``.
+        """
+        width = reference.shape[-1]
+        for rows in (reference, held_out):
+            if rows.ndim != 2 or rows.shape[1] != width:
+                raise ShapeMismatchError(cls.name, width, rows.shape)
+        # Subsampled before calibration: the threshold must belong to the guard that serves.
+        sample = _subsample(_complete(reference), settings.reference_rows)
+        needed = settings.neighbours + SPARE + 1
+        if len(sample) < needed:
+            raise ReferenceTooSmallError(cls.name, needed, len(sample))
+        detector = Detector.fit(sample, neighbours=settings.neighbours)
+        return cls(
+            settings,
+            detector,
+            calibration=_calibrate(detector.score(_complete(held_out)), settings),
+            columns=column_names(feature_names, width),
+        )
+
+    def check(self, rows: Rows) -> Verdict:
+        """Judge each of ``n`` rows, shape (n, d)."""
+        if rows.ndim != 2 or rows.shape[1] != len(self._columns):
+            raise ShapeMismatchError(self.name, len(self._columns), rows.shape)
+        p_values = self._calibration.p_values(self._detector.score(rows))
+        strange = p_values <= self._calibration.threshold
+        reasons = {
+            int(row): self._explainer.explain(rows[row], float(p_values[row]))
+            for row in np.flatnonzero(strange)
+        }
+        return Verdict(
+            self.name,
+            strange * np.uint8(self._action),
+            p_values,
+            self._calibration.threshold,
+            self._calibration.guarantee,
+            reasons,
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give up everything that was learnt, as arrays that need no pickle."""
+        return self._detector.to_arrays() | {
+            "calibration": self._calibration.scores,
+            "columns": np.array(self._columns, np.str_),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], settings: OutlierSettings) -> Self:
+        """Rebuild the guard that gave ``arrays``; it judges alike to the last bit.
+
+        ``alpha``, ``delta`` and what a strange row leads to come from ``settings``
+        and may differ from those it was fitted with: all calibration scores are there.
+
+        Raises:
+            CalibrationTooSmallError: the scores cannot support these settings.
+        """
+        return cls(
+            settings,
+            Detector.from_arrays(arrays),
+            calibration=_calibrate(arrays["calibration"], settings),
+            columns=tuple(str(name) for name in arrays["columns"]),
+        )
+
+
+def _calibrate(scores: NDArray[np.float64], settings: OutlierSettings) -> Calibration:
+    return Calibration.of(
+        scores, alpha=settings.alpha, delta=settings.delta, guard=OutlierGuard.name
+    )
+
+
+def _complete(rows: Rows) -> Rows:
+    """Keep the rows that hold neither NaN nor infinity."""
+    return rows[np.isfinite(rows).all(axis=1)]
+
+
+def _subsample(rows: Rows, count: int) -> Rows:
+    """Keep ``count`` rows at random; before calibration, which must see the same guard."""
+    if len(rows) <= count:
+        return rows
+    chosen = np.random.default_rng(SUBSAMPLE_SEED).choice(len(rows), count, replace=False)
+    return rows[np.sort(chosen)]

@@ -1,0 +1,35 @@
+"""Several scores made one, so that a row is judged once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARPNESS = 2.0  # LSE2: near the maximum, so one blind detector cannot outvote one that sees
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Puts scores on one scale and takes their soft maximum.
+
+    Each is standardised as arcsinh((s - median) / (q90 - median)): linear for
+    ordinary rows, logarithmic in the tail, so no unit and no outlier dominates.
+    """
+
+    median: NDArray[np.float64]  # (components,)
+    spread: NDArray[np.float64]  # (components,), q90 - median, never 0
+
+    @classmethod
+    def fit(cls, scores: NDArray[np.float64]) -> "Mixture":
+        """Learn the scales from ordinary rows; scores have shape (components, n)."""
+        median, q90 = np.quantile(scores, (0.5, 0.9), axis=1)
+        spread = q90 - median
+        # A component that hardly varies says little in its own unit: fall back on its size.
+        flat = spread <= 1e-9 * np.abs(median)
+        return cls(median, np.where(flat, np.maximum(np.abs(median), 1.0), spread))
+
+    def score(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mix (components, n) into (n,); larger is stranger."""
+        standard = np.arcsinh((scores - self.median[:, None]) / self.spread[:, None])
+        mixed = np.logaddexp.reduce(SHARPNESS * standard, axis=0)
+        return np.asarray((mixed - np.log(len(scores))) / SHARPNESS)

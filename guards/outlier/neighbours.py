@@ -1,0 +1,98 @@
+"""Mean squared distance to the nearest reference rows, plain and whitened.
+
+Source: Livernoche et al. (2024), "On diffusion modeling for anomaly detection",
+ICLR: the non-parametric detector DTE-NP is a monotone function of this score.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.outlier.whitening import Basis
+
+FOLD = 4  # layers per fold of the search for the smallest; no slower than 8, faster than 2 or 16
+PADDED = 64  # reference rows are filled up to a multiple, which then folds twice
+SPARE = 3  # candidates beyond k, so that rounding of the fast pass cannot lose a neighbour
+BLOCK_ROWS = 64  # 64 rows x 2 spaces x 4,096 distances = 2 MiB: stays in cache
+ONE_PASS_ROWS = 4  # so few rows are sorted through faster than grouped
+NEVER = np.float32(1e30)  # squared length of padding; finite because 0 * inf is NaN
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Finds nearest reference rows in two spaces with one matrix product.
+
+    In principal coordinates the whitened distance only rescales each axis, so
+    the same reference serves both: |q - r|² = |q|² - 2 q·r + |r|², where the
+    last two terms come out of one float32 product and |q|² does not matter to
+    who is nearest.  The few candidates found that way are measured again in
+    float64: no cancellation, and no dependence on the rest of the batch.
+    """
+
+    points: NDArray[np.float32]  # (N, m), reference in principal coordinates
+    weights: NDArray[np.float64]  # (2, m), squared scale of each axis: plain, whitened
+    k: int
+    search: NDArray[np.float32]  # (m + 2, N padded), -2 r and both squared lengths
+
+    @classmethod
+    def build(cls, points: NDArray[np.floating], basis: Basis, *, k: int) -> Self:
+        """Index reference rows given in principal coordinates, shape (N, m)."""
+        kept = np.ascontiguousarray(points, np.float32)
+        weights = np.stack([np.ones_like(basis.variances), 1 / basis.variances])
+        exact = kept.astype(np.float64)
+        n, m = kept.shape
+        search = np.zeros((m + 2, -(-n // PADDED) * PADDED), np.float32)
+        search[:m, :n] = -2 * exact.T
+        search[m:, :n] = weights @ (exact**2).T
+        search[m:, n:] = NEVER
+        return cls(kept, weights, k, search)
+
+    def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Measure rows in principal coordinates (n, m): (2, n), plain and whitened."""
+        return self._mean_distance(points, skip=0)
+
+    def distances_between(self) -> NDArray[np.float64]:
+        """Measure the reference rows themselves, each without itself: (2, N)."""
+        return self._mean_distance(self.points.astype(np.float64), skip=1)
+
+    def _mean_distance(self, points: NDArray[np.float64], *, skip: int) -> NDArray[np.float64]:
+        if len(points) <= BLOCK_ROWS:
+            return self._block(points, skip=skip)
+        found = np.empty((2, len(points)))
+        for start in range(0, len(points), BLOCK_ROWS):
+            block = points[start : start + BLOCK_ROWS]
+            found[:, start : start + BLOCK_ROWS] = self._block(block, skip=skip)
+        return found
+
+    def _block(self, points: NDArray[np.float64], *, skip: int) -> NDArray[np.float64]:
+        n, m = points.shape
+        query = np.zeros((2, n, m + 2), np.float32)
+        np.multiply(points, self.weights[:, None, :], out=query[:, :, :m], casting="same_kind")
+        query[0, :, m] = 1
+        query[1, :, m + 1] = 1
+        near = _smallest(query.reshape(2 * n, m + 2) @ self.search, self.k + skip + SPARE)
+        gaps = points[None, :, None, :] - self.points[near].reshape(2, n, -1, m)
+        squared = np.einsum("snkm,snkm,sm->snk", gaps, gaps, self.weights)
+        squared.sort(axis=2)
+        return np.asarray(squared[:, :, skip : skip + self.k].sum(axis=2) / self.k)
+
+
+def _smallest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Find where the ``count`` smallest of each row stand, in no order.
+
+    Folds each row into layers and takes the minimum across them: the smallest
+    values all stand in the columns with the smallest minima, so only those
+    columns are unfolded and sorted through.
+    """
+    n, width = values.shape
+    columns = width // FOLD
+    if n <= ONE_PASS_ROWS or columns < count or width % FOLD:
+        return np.asarray(values.argpartition(count - 1, axis=1)[:, :count])
+    found = _smallest(values.reshape(n, FOLD, columns).min(axis=1), count)
+    layers = np.arange(FOLD)[:, None] * columns
+    members = (found[:, None, :] + layers).reshape(n, FOLD * count)
+    starts = np.arange(n)[:, None] * width
+    best = values.take(members + starts).argpartition(count - 1, axis=1)[:, :count]
+    return np.asarray(members.take(best + np.arange(n)[:, None] * (FOLD * count)))

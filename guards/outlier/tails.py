@@ -1,0 +1,55 @@
+"""How far out a row lies, one column at a time."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.verdict import Rows
+
+FAR_SIGMAS = 50.0  # beyond this a distance says nothing more, and float32 starts to lose digits
+RANGE_SIGMAS = 6.0  # a column is never narrower than a sixth of its range
+ROUNDING = 1e-6  # share of a constant that its float32 copy may be off by
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """Centre, spread and reach of every reference column.
+
+    Most pixels in a corner are 0 and one row in a thousand holds a 3 there: by
+    the standard deviation alone that ordinary row would lie 30 sigma out and set
+    the threshold for all.  So the spread is at least a sixth of the range, and a
+    column that never moved can put a row 6 sigma out and no further.
+    """
+
+    centre: NDArray[np.float64]  # (d,)
+    spread: NDArray[np.float64]  # (d,), never 0
+    reach: NDArray[np.float64]  # (d,), largest |z| that counts
+
+    @classmethod
+    def fit(cls, reference: Rows) -> Self:
+        """Learn the scales of reference rows, shape (n, d)."""
+        rows = np.asarray(reference, np.float64)
+        centre = rows.mean(axis=0)
+        spread = np.maximum(rows.std(axis=0), np.ptp(rows, axis=0) / RANGE_SIGMAS)
+        rounding = ROUNDING * np.maximum(np.abs(centre), ROUNDING)
+        still = spread <= rounding
+        return cls(
+            centre,
+            np.where(still, rounding, spread),
+            np.where(still, RANGE_SIGMAS, FAR_SIGMAS),
+        )
+
+    def standardise(self, rows: Rows) -> NDArray[np.float64]:
+        """Express rows in spreads from the centre; not finite where ``rows`` are not."""
+        return np.asarray((rows - self.centre) / self.spread)
+
+    def limit(self, standard: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Cut standardised rows off at the reach."""
+        return np.clip(standard, -self.reach, self.reach)
+
+
+def largest_tail(standard: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find max |z| of each row, shape (n,)."""
+    return np.asarray(np.abs(standard).max(axis=1))

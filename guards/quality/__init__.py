@@ -1,0 +1,1 @@
+"""How good the answers were, and how sure we are of it."""

@@ -1,0 +1,207 @@
+"""Open a bundle: nothing is parsed before its digests hold and someone trusted vouched for them.
+
+A bundle is a flat directory.  ``digests.json`` names every other file by its sha256, and
+``digests.sig`` signs ``digests.json``; the digest of ``digests.json`` is the bundle's own name.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.errors import GuardError
+from guards.outlier.guard import OutlierGuard
+from guards.output import OutputGuard
+from guards.schema import SchemaGuard
+from guards.verdict import Rows
+from models.errors import ArtifactError, BundleError, ManifestError
+from models.manifest import Manifest
+from models.model_yaml import parse_manifest
+from models.runtime.protocol import Tensors
+from models.seal import check_content, read_seal, read_verified
+from models.signing import TrustedKeys
+from models.signing import digest as digest_of
+
+MANIFEST_FILE = "model.yaml"
+GUARDS_FILE = "guards.npz"
+REFERENCE_FILE = "reference.npz"
+GOLDEN_FILE = "golden.npz"
+ENVIRONMENT_FILE = "environment.json"
+REQUIRED_FILES = (MANIFEST_FILE, GUARDS_FILE, REFERENCE_FILE, GOLDEN_FILE, ENVIRONMENT_FILE)
+
+MAX_ARRAYS_BYTES = 1 << 30  # guards, reference and golden rows are samples, capped when packed
+
+
+# What zipfile, zlib and numpy raise on archives that lie; a lying shape asks for too much memory.
+BROKEN_ARCHIVE = (
+    ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose content was verified."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+    digests: Mapping[str, str]  # of every file but the digests themselves and their signature
+
+    def read(self, name: str) -> bytes:
+        """Read one file, verified again: what is used is what was vouched for.
+
+        Raises:
+            BundleError: the file changed since the bundle was opened.
+        """
+        return read_verified(self.path, name, self.digests)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSet:
+    """The guards of one model, ready to judge."""
+
+    schema: SchemaGuard
+    outlier: OutlierGuard | None
+    output: OutputGuard
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A sample of what the model was trained on, with what it answers."""
+
+    inputs: Tensors
+    outputs: Tensors
+    labels: NDArray[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Rows whose features and outputs were recorded when the bundle was packed."""
+
+    inputs: Tensors
+    features: Rows
+    outputs: Tensors
+
+
+def open_bundle(path: Path, trusted: TrustedKeys, *, trust_code: bool = False) -> Bundle:
+    """Verify a bundle from outside: signature, digests, manifest, artifact, in this order.
+
+    Args:
+        path: The bundle's directory.
+        trusted: Whose signature is accepted.
+        trust_code: Accept an artifact that is a program, which may do anything when it runs.
+
+    Raises:
+        BundleError: with the first thing that is wrong; nothing of the bundle was run.
+    """
+    sealed, signature = read_seal(path)
+    if trusted.verify(sealed, signature) is None:
+        raise BundleError(path.name, "not signed by a trusted key")
+    bundle = _open_sealed(path, sealed)
+    _check_runtime(bundle, trust_code)
+    return bundle
+
+
+def open_verified(path: Path, digest: str) -> Bundle:
+    """Open a bundle that `open_bundle` accepted before, when it had the digest ``digest``.
+
+    The recorded digest takes the place of the signature, and the artifact is not inspected
+    again: the same digest means the same bytes.
+
+    Raises:
+        BundleError: the bundle is no longer what was accepted.
+    """
+    sealed, _ = read_seal(path)
+    if digest_of(sealed) != digest:
+        raise BundleError(path.name, "not the bundle that was registered: its digest differs")
+    return _open_sealed(path, sealed)
+
+
+def load_guards(bundle: Bundle) -> GuardSet:
+    """Rebuild the fitted guards, exactly as they were packed."""
+    spec = bundle.manifest.guards
+    outlier = None
+    if spec.outlier is not None:
+        state = _group(_load_arrays(bundle, GUARDS_FILE), "outlier")
+        try:
+            outlier = OutlierGuard.from_arrays(state, spec.outlier)
+        except (KeyError, ValueError, IndexError, TypeError, GuardError) as error:
+            problem = f"{GUARDS_FILE} does not hold the state of the outlier guard"
+            raise BundleError(bundle.path.name, problem) from error
+    return GuardSet(SchemaGuard(spec.schema_), outlier, OutputGuard(spec.output))
+
+
+def load_reference(bundle: Bundle) -> Reference:
+    """Read the sample of training rows."""
+    arrays = _load_arrays(bundle, REFERENCE_FILE)
+    return Reference(_group(arrays, "input"), _group(arrays, "output"), arrays.get("labels"))
+
+
+def load_golden(bundle: Bundle) -> Golden:
+    """Read the rows that must reproduce.
+
+    Raises:
+        BundleError: the file holds no features.
+    """
+    arrays = _load_arrays(bundle, GOLDEN_FILE)
+    if "features" not in arrays:
+        raise BundleError(bundle.path.name, f"{GOLDEN_FILE} holds no features")
+    return Golden(_group(arrays, "input"), arrays["features"], _group(arrays, "output"))
+
+
+def _open_sealed(path: Path, sealed: bytes) -> Bundle:
+    digests = check_content(path, sealed)
+    for file in REQUIRED_FILES:
+        if file not in digests:
+            raise BundleError(path.name, f"{file} is missing")
+    content = read_verified(path, MANIFEST_FILE, digests)
+    try:
+        manifest = parse_manifest(content)
+    except ManifestError as error:
+        raise BundleError(path.name, str(error)) from error
+    if manifest.runtime.file is not None and manifest.runtime.file not in digests:
+        raise BundleError(path.name, "model.yaml: runtime.file is not in the bundle")
+    return Bundle(path, manifest, digest_of(sealed), digests)
+
+
+def _check_runtime(bundle: Bundle, trust_code: bool) -> None:
+    runtime = bundle.manifest.runtime
+    if runtime.kind == "torch" and not trust_code:
+        problem = "a torch.export program is code; pass --trust-code to accept it"
+        raise BundleError(bundle.path.name, problem)
+    if runtime.kind == "onnx" and runtime.file is not None:
+        # Imported here: onnx takes 0.3 s, and only registration looks into artifacts.
+        from models.artifact import inspect_onnx
+
+        artifact = bundle.path / runtime.file
+        try:
+            inspect_onnx(artifact, bundle.manifest.signature, listed=bundle.digests)
+        except ArtifactError as error:
+            raise BundleError(bundle.path.name, str(error)) from error
+
+
+def _load_arrays(bundle: Bundle, file: str) -> dict[str, NDArray[Any]]:
+    """Read an .npz file of plain arrays; nothing in it is ever unpickled."""
+    content = bundle.read(file)
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked_bytes = sum(entry.file_size for entry in archive.infolist())
+        if unpacked_bytes > MAX_ARRAYS_BYTES:
+            raise BundleError(bundle.path.name, f"{file} unpacks to {unpacked_bytes} bytes")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except BROKEN_ARCHIVE as error:
+        raise BundleError(bundle.path.name, f"{file} does not hold plain arrays") from error
+
+
+def _group(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Select ``prefix/name`` as ``name``."""
+    start = prefix + "/"
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}

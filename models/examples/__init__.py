@@ -1,0 +1,1 @@
+"""The example models: their data, how they are trained, and the bundles they become."""

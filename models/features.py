@@ -1,0 +1,44 @@
+"""From named tensors to the rows that guards judge."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.columns import column_names
+from guards.verdict import Rows
+from models.manifest import Signature
+from models.runtime.protocol import Tensors
+
+
+def feature_rows(inputs: Tensors, signature: Signature) -> Rows:
+    """Lay all inputs side by side, each flattened per row: shape (n, d), float32.
+
+    A single input that already is (n, d) float32 and contiguous comes back as
+    the same array, not a copy.
+    """
+    flat = [_flat(inputs[spec.name], spec.row_width) for spec in signature.inputs]
+    if len(flat) == 1:
+        return np.ascontiguousarray(flat[0], dtype=np.float32)
+    return np.concatenate(flat, axis=1, dtype=np.float32, casting="unsafe")
+
+
+def feature_names(signature: Signature, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Name each column of `feature_rows`: ``names`` if given, else after the tensors.
+
+    Raises:
+        ValueError: names are given, but not one per column.
+    """
+    if names:
+        width = sum(spec.row_width for spec in signature.inputs)
+        if len(names) != width:
+            raise ValueError(f"{len(names)} feature names given for {width} features")
+        return tuple(names)
+    return tuple(
+        name for spec in signature.inputs for name in column_names((spec.name,), spec.row_width)
+    )
+
+
+def _flat(tensor: NDArray[Any], width: int) -> NDArray[Any]:
+    return tensor if tensor.ndim == 2 else tensor.reshape(len(tensor), width)

@@ -1,0 +1,217 @@
+"""Make a bundle: fit and calibrate its guards, record what the model answers, seal it."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.outlier.guard import OutlierGuard
+from guards.schema import Feature, infer_features
+from guards.verdict import Rows
+from models.bundle import (
+    ENVIRONMENT_FILE,
+    GOLDEN_FILE,
+    GUARDS_FILE,
+    MANIFEST_FILE,
+    REFERENCE_FILE,
+    Bundle,
+    open_bundle,
+    open_verified,
+)
+from models.errors import ArtifactError, BundleError
+from models.features import feature_names as name_features
+from models.features import feature_rows
+from models.manifest import DTYPES, Manifest, Signature
+from models.model_yaml import render_manifest
+from models.parity import environment_fingerprint
+from models.runtime.catalog import open_runtime
+from models.runtime.protocol import Runtime, Tensors
+from models.seal import digest_files, seal
+from models.signing import SigningKey, TrustedKeys
+
+REFERENCE_ROWS = 2048  # what monitors compare traffic with; more rows no longer change a histogram
+BATCH_ROWS = 256
+
+
+def pack(
+    manifest: Manifest,
+    artifact: Path | None,
+    *,
+    reference: Tensors,
+    held_out: Tensors,
+    out: Path,
+    key: SigningKey,
+    feature_names: Sequence[str] = (),
+    reference_labels: NDArray[Any] | None = None,
+    golden_rows: int = 64,
+    seed: int = 0,
+) -> Bundle:
+    """Write the bundle of one model version to ``out`` and open it.
+
+    The directory appears complete or not at all.
+
+    Args:
+        manifest: What the model promises; features that its schema lacks are inferred.
+        artifact: The model file; ONNX external data is taken from beside it.  None: constant.
+        reference: Raw inputs that the guards learn from, usually the training rows.
+        held_out: Raw inputs that neither model nor guards learnt from; they set the thresholds.
+        out: Where to write; must not exist, or be an empty directory.
+        key: Signs the bundle.
+        feature_names: One per column of `feature_rows`; after the tensors if empty.
+        reference_labels: Shape (n,), the labels of ``reference``.
+        golden_rows: How many held-out rows must reproduce from now on.
+        seed: Chooses the rows that are kept.
+
+    Raises:
+        BundleError: ``out`` is taken, or the bundle would be refused at registration.
+        CalibrationTooSmallError: too few held-out rows for the false-alarm rate asked for.
+        RuntimeFailedError: the model does not answer the rows.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BundleError(out.name, "there is something at this place already")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    signature = manifest.signature
+    reference, held_out = _conform(reference, signature), _conform(held_out, signature)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pack-") as staging:
+        draft = Path(staging) / out.name
+        draft.mkdir()
+        _copy_artifact(manifest, artifact, draft)
+        manifest = _fit_guards(manifest, reference, held_out, draft=draft, names=feature_names)
+        (draft / MANIFEST_FILE).write_bytes(render_manifest(manifest))
+        runtime = open_runtime(Bundle(draft, manifest, "", digest_files(draft)))
+        rng = np.random.default_rng(seed)
+        _save_reference(draft, runtime, reference, labels=reference_labels, rng=rng)
+        golden = _take(held_out, _choose(held_out, golden_rows, rng))
+        _save_golden(draft, runtime, golden, signature=signature)
+        environment = json.dumps(environment_fingerprint(), indent=1)
+        (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
+        digest = seal(draft, key)
+        # Refuse here what registration would refuse; the packer trusts its own program.
+        open_bundle(draft, TrustedKeys.of([key.public]), trust_code=True)
+        os.replace(draft, out)
+    return open_verified(out, digest)
+
+
+def _conform(inputs: Tensors, signature: Signature) -> dict[str, NDArray[Any]]:
+    """Check rows against the signature and give them its datatypes."""
+    names = [spec.name for spec in signature.inputs]
+    if set(inputs) != set(names):
+        raise ValueError(f"the signature takes {sorted(names)}, the rows are {sorted(inputs)}")
+    rows = len(inputs[names[0]])
+    for spec in signature.inputs:
+        if inputs[spec.name].shape != (rows, *spec.row_shape) or rows == 0:
+            wanted = ["n", *spec.row_shape]
+            raise ValueError(f"{spec.name} must be {wanted}, got {inputs[spec.name].shape}")
+    return {
+        spec.name: np.ascontiguousarray(inputs[spec.name], DTYPES[spec.datatype])
+        for spec in signature.inputs
+    }
+
+
+def _copy_artifact(manifest: Manifest, artifact: Path | None, draft: Path) -> None:
+    file = manifest.runtime.file
+    if artifact is None or file is None:
+        if artifact is not None or file is not None:
+            raise ValueError("runtime.file and the artifact go together: both or neither")
+        return
+    shutil.copyfile(artifact, draft / file)
+    if manifest.runtime.kind == "onnx":
+        # Imported here: onnx takes 0.3 s, and not every bundle holds ONNX.
+        from models.artifact import external_files, load_onnx
+
+        try:
+            external = external_files(load_onnx(artifact))
+        except ArtifactError as error:
+            raise BundleError(draft.name, str(error)) from error
+        for name in external:
+            if Path(name).name != name:
+                raise BundleError(draft.name, "external data must lie beside the artifact")
+            shutil.copyfile(artifact.parent / name, draft / name)
+
+
+def _fit_guards(
+    manifest: Manifest, reference: Tensors, held_out: Tensors, *, draft: Path, names: Sequence[str]
+) -> Manifest:
+    """Write the fitted state and return the manifest with the features that were seen."""
+    signature, guards = manifest.signature, manifest.guards
+    columns = name_features(signature, names)
+    rows = feature_rows(reference, signature)
+    state: Mapping[str, NDArray[Any]] = {}
+    if guards.outlier is not None:
+        calibration = feature_rows(held_out, signature)
+        outlier = OutlierGuard.fit(rows, calibration, guards.outlier, feature_names=columns)
+        state = outlier.to_arrays()
+    _save_arrays(draft / GUARDS_FILE, outlier=state)
+    if guards.schema_.features:
+        return manifest
+    features = _infer_features(rows, signature, names)
+    schema = guards.schema_.model_copy(update={"features": features})
+    return manifest.model_copy(update={"guards": guards.model_copy(update={"schema_": schema})})
+
+
+def _infer_features(rows: Rows, signature: Signature, names: Sequence[str]) -> tuple[Feature, ...]:
+    """Read one feature per named column, or else one per tensor: pixels need no range each."""
+    if names:
+        return infer_features(rows, names)
+    features: tuple[Feature, ...] = ()
+    start = 0
+    for spec in signature.inputs:
+        features += infer_features(rows[:, start : start + spec.row_width], (spec.name,))
+        start += spec.row_width
+    return features
+
+
+def _save_reference(
+    draft: Path,
+    runtime: Runtime,
+    reference: Tensors,
+    *,
+    labels: NDArray[Any] | None,
+    rng: np.random.Generator,
+) -> None:
+    if labels is not None and len(labels) != len(next(iter(reference.values()))):
+        raise ValueError("there must be one label per reference row")
+    kept = _choose(reference, REFERENCE_ROWS, rng)
+    inputs = _take(reference, kept)
+    extra = {} if labels is None else {"labels": labels[kept]}
+    _save_arrays(draft / REFERENCE_FILE, extra, input=inputs, output=_predict(runtime, inputs))
+
+
+def _save_golden(draft: Path, runtime: Runtime, inputs: Tensors, *, signature: Signature) -> None:
+    """Record raw inputs, features and outputs, by the very runtime that will serve."""
+    features = {"features": feature_rows(inputs, signature)}
+    outputs = _predict(runtime, inputs)
+    _save_arrays(draft / GOLDEN_FILE, features, input=inputs, output=outputs)
+
+
+def _predict(runtime: Runtime, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    rows = len(next(iter(inputs.values())))
+    answers = [
+        runtime.predict({name: a[start : start + BATCH_ROWS] for name, a in inputs.items()})
+        for start in range(0, rows, BATCH_ROWS)
+    ]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _choose(inputs: Tensors, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw at most ``most`` rows, in their order."""
+    rows = len(next(iter(inputs.values())))
+    return np.sort(rng.choice(rows, min(most, rows), replace=False))
+
+
+def _take(inputs: Tensors, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    return {name: array[rows] for name, array in inputs.items()}
+
+
+def _save_arrays(
+    path: Path, plain: Tensors | None = None, **groups: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write arrays as ``name``, and the arrays of a group as ``group/name``."""
+    named = {f"{group}/{name}": a for group, arrays in groups.items() for name, a in arrays.items()}
+    np.savez(path, allow_pickle=False, **(plain or {}), **named)

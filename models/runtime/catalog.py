@@ -1,0 +1,40 @@
+"""Runtime kind -> loader, written out.  A framework is imported when the first model needs it."""
+
+from collections.abc import Callable, Mapping
+
+from models.bundle import Bundle
+from models.runtime.protocol import Runtime
+
+
+def _load_onnx(bundle: Bundle) -> Runtime:
+    from models.runtime.onnx import OnnxRuntime
+
+    return OnnxRuntime.load(bundle)
+
+
+def _load_torch(bundle: Bundle) -> Runtime:
+    from models.runtime.torch import TorchRuntime
+
+    return TorchRuntime.load(bundle)
+
+
+def _load_constant(bundle: Bundle) -> Runtime:
+    from models.runtime.constant import ConstantRuntime
+
+    return ConstantRuntime.load(bundle)
+
+
+LOADERS: Mapping[str, Callable[[Bundle], Runtime]] = {
+    "onnx": _load_onnx,
+    "torch": _load_torch,
+    "constant": _load_constant,
+}
+
+
+def open_runtime(bundle: Bundle) -> Runtime:
+    """Load the model of a verified bundle.
+
+    Raises:
+        RuntimeFailedError: the framework cannot load it, or not on the device asked for.
+    """
+    return LOADERS[bundle.manifest.runtime.kind](bundle)

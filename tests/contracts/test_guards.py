@@ -1,0 +1,204 @@
+"""What every guard must satisfy, whatever it judges."""
+
+import io
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from guards.catalog import GUARDS
+from guards.errors import (
+    CalibrationTooSmallError,
+    GuardError,
+    ReferenceTooSmallError,
+    ShapeMismatchError,
+)
+from guards.outlier.guard import OutlierGuard, OutlierSettings
+from guards.output import OutputGuard, OutputSettings
+from guards.schema import SchemaGuard, SchemaSettings, infer_features
+from guards.verdict import Action, Guard, Rows
+
+WIDTH = 6
+
+
+def ordinary(n: int, *, seed: int = 0) -> Rows:
+    """Correlated, on unlike scales, with one column that never moves."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n, WIDTH)) @ rng.normal(size=(WIDTH, WIDTH))
+    rows = rows * 10.0 ** np.arange(-2, WIDTH - 2) + 3
+    rows[:, 2] = 0.1
+    return rows
+
+
+def schema() -> Guard:
+    features = infer_features(ordinary(500), [f"f{column}" for column in range(WIDTH)])
+    return SchemaGuard(SchemaSettings(features=features))
+
+
+def outlier() -> Guard:
+    return OutlierGuard.fit(ordinary(600), ordinary(400, seed=0)[200:], SETTINGS)
+
+
+def output() -> Guard:
+    return OutputGuard(OutputSettings(min_confidence=0.5))
+
+
+SETTINGS = OutlierSettings(alpha=0.05, action="reject")
+BUILDERS: dict[str, Callable[[], Guard]] = {"schema": schema, "outlier": outlier, "output": output}
+FIXED_WIDTH = ["schema", "outlier"]
+
+
+@pytest.fixture(params=GUARDS)
+def guard(request: pytest.FixtureRequest) -> Guard:
+    return BUILDERS[request.param]()
+
+
+@pytest.fixture
+def mixed() -> Rows:
+    """Ordinary rows among broken and far ones."""
+    rows = ordinary(40, seed=0)
+    rows[3, 1] = np.nan
+    rows[7, 0] = np.inf
+    rows[11, 4] = -np.inf
+    rows[13] = 1e300
+    rows[17] = -1e12
+    rows[19, 2] = 0.2
+    rows[23] = rows[24]
+    return rows
+
+
+def test_every_guard_in_the_catalogue_is_under_contract() -> None:
+    assert set(BUILDERS) == set(GUARDS)
+    assert {name: type(build()) for name, build in BUILDERS.items()} == GUARDS
+
+
+def test_a_guard_goes_by_its_name(guard: Guard, mixed: Rows) -> None:
+    assert GUARDS[guard.name] is type(guard)
+    assert guard.check(mixed).guard == guard.name
+
+
+def test_there_is_one_action_per_row(guard: Guard, mixed: Rows) -> None:
+    actions = guard.check(mixed).actions
+
+    assert actions.shape == (len(mixed),)
+    assert actions.dtype == np.uint8
+    assert set(actions.tolist()) <= {int(action) for action in Action}
+
+
+def test_judging_changes_neither_rows_nor_guard(guard: Guard, mixed: Rows) -> None:
+    before = mixed.copy()
+    first = guard.check(mixed)
+    guard.check(ordinary(10, seed=5))
+    again = guard.check(mixed)
+
+    np.testing.assert_array_equal(mixed, before)
+    np.testing.assert_array_equal(again.actions, first.actions)
+    assert again.reasons == first.reasons
+
+
+def test_read_only_rows_are_judged(guard: Guard, mixed: Rows) -> None:
+    mixed.setflags(write=False)
+
+    assert len(guard.check(mixed).actions) == len(mixed)
+
+
+def test_a_row_is_judged_alike_alone_and_in_company(guard: Guard, mixed: Rows) -> None:
+    together = guard.check(mixed)
+    alone = [guard.check(mixed[row : row + 1]) for row in range(len(mixed))]
+
+    for row, verdict in enumerate(alone):
+        assert verdict.actions[0] == together.actions[row]
+        assert verdict.reasons.get(0) == together.reasons.get(row)
+        if together.p_values is not None and verdict.p_values is not None:
+            assert verdict.p_values[0] == together.p_values[row]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_row_that_is_not_finite_is_allowed(guard: Guard, dtype: type[np.floating]) -> None:
+    rows = ordinary(6, seed=2).astype(dtype)
+    rows[np.arange(6), np.arange(6)] = [np.nan, np.inf, -np.inf, np.nan, np.inf, np.nan]
+
+    verdict = guard.check(rows)
+
+    assert (verdict.actions > Action.ALLOW).all()
+    assert set(verdict.reasons) == set(range(6))
+
+
+def test_no_rows_get_no_actions(guard: Guard) -> None:
+    verdict = guard.check(np.empty((0, WIDTH)))
+
+    assert verdict.actions.shape == (0,)
+    assert verdict.reasons == {}
+
+
+def test_columns_may_lie_apart_in_memory(guard: Guard, mixed: Rows) -> None:
+    strided = np.asfortranarray(mixed)
+
+    np.testing.assert_array_equal(guard.check(strided).actions, guard.check(mixed).actions)
+
+
+def test_reasons_are_given_for_strange_rows_only_and_are_fit_for_json(
+    guard: Guard, mixed: Rows
+) -> None:
+    verdict = guard.check(mixed)
+
+    assert set(verdict.reasons) == set(np.flatnonzero(verdict.actions).tolist())
+    for reasons in verdict.reasons.values():
+        assert 1 <= len(reasons) <= 8
+        for reason in reasons:
+            assert isinstance(reason.observed, float | str | None)
+            assert not isinstance(reason.observed, float) or np.isfinite(reason.observed)
+            assert reason.feature
+            assert reason.kind
+
+
+def test_a_batch_is_cut_into_the_verdicts_of_its_requests(guard: Guard, mixed: Rows) -> None:
+    verdict = guard.check(mixed)
+    cut = verdict.rows(10, 20)
+
+    np.testing.assert_array_equal(cut.actions, verdict.actions[10:20])
+    assert cut.reasons == {row - 10: why for row, why in verdict.reasons.items() if 10 <= row < 20}
+
+
+@pytest.mark.parametrize("kind", FIXED_WIDTH)
+@pytest.mark.parametrize("shape", [(3, WIDTH - 1), (3, WIDTH + 1), (WIDTH,), (2, 3, WIDTH)])
+def test_rows_of_another_width_are_refused(kind: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeMismatchError, match=f"{kind}: expected shape"):
+        BUILDERS[kind]().check(np.zeros(shape))
+
+
+def test_state_survives_a_file_without_pickle_to_the_last_bit(mixed: Rows) -> None:
+    fitted = OutlierGuard.fit(ordinary(600), ordinary(200, seed=1), SETTINGS)
+    file = io.BytesIO()
+    np.savez(file, **fitted.to_arrays())  # type: ignore[arg-type]
+    file.seek(0)
+
+    with np.load(file, allow_pickle=False) as arrays:
+        twin = OutlierGuard.from_arrays(dict(arrays), SETTINGS)
+
+    there, here = twin.check(mixed), fitted.check(mixed)
+    np.testing.assert_array_equal(there.p_values, here.p_values)
+    np.testing.assert_array_equal(there.actions, here.actions)
+    assert there.reasons == here.reasons
+    assert (there.threshold, there.guarantee) == (here.threshold, here.guarantee)
+
+
+ERRORS = [
+    ShapeMismatchError("outlier", 30, (2, 29)),
+    CalibrationTooSmallError("outlier", 299, 100, 0.01, 0.05),
+    ReferenceTooSmallError("outlier", 9, 4),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_survives_the_trip_between_processes(error: GuardError) -> None:
+    twin = pickle.loads(pickle.dumps(error))
+
+    assert type(twin) is type(error)
+    assert vars(twin) == vars(error)
+    assert str(twin) == str(error)
+
+
+def test_every_error_is_under_contract() -> None:
+    assert {type(error) for error in ERRORS} == set(GuardError.__subclasses__())

@@ -1,0 +1,38 @@
+"""Small real bundles: a constant model, packed and signed."""
+
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle import Bundle
+from models.manifest import Manifest
+from models.pack import pack
+from models.signing import SigningKey
+
+KEY = SigningKey.create()
+
+
+def make_bundle(
+    directory: Path,
+    version: str = "1",
+    *,
+    name: str = "toy",
+    value: float = 0.5,
+    width: int = 2,
+    falls_back_to: tuple[str, ...] = (),
+    key: SigningKey = KEY,
+) -> Bundle:
+    manifest = Manifest.model_validate(
+        {
+            "name": name,
+            "version": version,
+            "runtime": {"kind": "constant", "outputs": {"y": [value]}},
+            "signature": {
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, width]}],
+                "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
+            },
+            "fallback": [{"use": "version", "version": rung} for rung in falls_back_to],
+        }
+    )
+    rows = {"x": np.random.default_rng(0).normal(size=(100, width)).astype(np.float32)}
+    return pack(manifest, None, reference=rows, held_out=rows, out=directory, key=key)

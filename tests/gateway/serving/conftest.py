@@ -1,0 +1,124 @@
+"""A model's ingress in this process: real bundle, real ONNX, real journal; only Serve is left out."""
+
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.config import RecordSettings
+from gateway.record.decision import Decision, decode
+from gateway.registry.routing import RoutingTable, VersionRef
+from gateway.serving.admission import Admission
+from gateway.serving.batcher import Batcher
+from gateway.serving.ingress import Ingress
+from gateway.serving.ladder import Ladder
+from gateway.serving.pipeline import Pipeline
+from gateway.serving.recording import Recording
+from gateway.serving.versions import Versions
+from models.bundle import Bundle
+from models.examples.breast_cancer import build_breast_cancer
+from models.examples.example import Example
+from models.signing import SigningKey
+
+
+@dataclass
+class Kept:
+    """Stands where the journal's committer stands, and keeps what is written."""
+
+    decisions: list[Decision] = field(default_factory=list)
+
+    def append(self, body: bytes) -> None:
+        self.decisions.append(decode(body))
+
+
+@dataclass
+class Served:
+    """One model behind its ingress, and what it recorded."""
+
+    client: httpx.AsyncClient
+    versions: Versions
+    batcher: Batcher
+    kept: Kept
+    feedback: list[tuple[bytes, str]]
+
+
+def table(*bundles: Bundle, live: int = 0, revision: int = 1, **fields: Any) -> RoutingTable:
+    """Route to ``bundles[live]`` and keep all of them warm."""
+    refs = tuple(VersionRef(b.manifest.version, b.digest) for b in bundles)
+    name = bundles[0].manifest.name
+    return RoutingTable(name, revision, refs[live].version, refs, **fields)
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start ingresses; ``serve(bundle, ...)`` returns a `Served`."""
+    clients: list[httpx.AsyncClient] = []
+
+    async def start(
+        *bundles: Bundle,
+        inline_below_us: float = 1e9,
+        max_queued_rows: int = 8192,
+        max_body_bytes: int = 1 << 20,
+        **fields: Any,
+    ) -> Served:
+        paths = {bundle.digest: bundle.path for bundle in bundles}
+        versions = Versions(paths.__getitem__, salt=b"salt")
+        await versions.apply(table(*bundles, **fields))
+        batcher = Batcher(
+            ThreadPoolExecutor(1),
+            max_rows=256,
+            inline_below_us=inline_below_us,
+            exploration_closed=lambda: None,
+        )
+        admission = Admission(batcher, max_queued_rows=max_queued_rows)
+        pipeline = Pipeline(versions, batcher, admission, Ladder(batcher))
+        kept, feedback = Kept(), []
+
+        async def take(body: bytes, content_type: str) -> dict[str, Any]:
+            feedback.append((body, content_type))
+            return {"accepted": 1}
+
+        name = bundles[0].manifest.name
+        ingress = Ingress(
+            name,
+            versions=versions,
+            pipeline=pipeline,
+            recording=Recording(kept, name),  # type: ignore[arg-type]
+            feedback=take,
+            max_body_bytes=max_body_bytes,
+        )
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(ingress),
+            base_url=f"http://127.0.0.1/v2/models/{name}",
+        )
+        clients.append(client)
+        return Served(client, versions, batcher, kept, feedback)
+
+    yield start
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def key() -> SigningKey:
+    """Sign the bundles of this test run."""
+    return SigningKey.create()
+
+
+@pytest.fixture(scope="session")
+def cancer(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Example:
+    """The breast_cancer example: real measurements, real scikit-learn model in ONNX."""
+    return build_breast_cancer(Path(tmp_path_factory.mktemp("cancer")), key)
+
+
+@pytest.fixture(scope="session")
+def settings() -> RecordSettings:
+    """Default record settings."""
+    return RecordSettings()

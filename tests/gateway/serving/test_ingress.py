@@ -1,0 +1,182 @@
+"""One request in, one answer out, one record kept."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from models.examples.example import Example
+
+
+def body(rows: np.ndarray, **fields: Any) -> bytes:
+    """Ask about ``rows`` in JSON."""
+    tensor = {
+        "name": "measurements",
+        "shape": list(rows.shape),
+        "datatype": "FP32",
+        "data": rows.reshape(-1).tolist(),
+    }
+    return orjson.dumps({"inputs": [tensor], **fields})
+
+
+async def test_a_request_is_answered_with_provenance_and_recorded(
+    serve: Any, cancer: Example
+) -> None:
+    served = await serve(*cancer.bundles)
+
+    response = await served.client.post("/infer", content=body(cancer.test_rows[:3], id="a"))
+
+    answer = response.json()
+    assert response.status_code == 200, answer
+    assert response.headers["content-type"] == "application/json"
+    assert answer["id"] == "a"
+    assert answer["parameters"]["served_by"] == "model"
+    assert answer["parameters"]["bundle_digest"] == cancer.bundles[0].digest
+    [output] = answer["outputs"]
+    assert output["shape"] == [3, 2]
+    [decision] = served.kept.decisions
+    assert decision.prediction_id == answer["parameters"]["prediction_id"]
+    assert decision.status == 200
+    assert decision.rows == 3
+    stages = decision.stages
+    assert 0 < stages.decoded_ns <= stages.dequeued_ns <= stages.guarded_ns
+    assert stages.guarded_ns <= stages.inferred_ns <= stages.finished_ns
+    assert decision.payload is not None
+
+
+async def test_json_and_binary_give_the_same_answer(serve: Any, cancer: Example) -> None:
+    served = await serve(*cancer.bundles)
+    rows = np.ascontiguousarray(cancer.test_rows[:5])
+    head = orjson.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "measurements",
+                    "shape": list(rows.shape),
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": rows.nbytes},
+                }
+            ],
+            "parameters": {"binary_data_output": True},
+        }
+    )
+
+    as_json = (await served.client.post("/infer", content=body(rows))).json()
+    response = await served.client.post(
+        "/infer",
+        content=head + rows.tobytes(),
+        headers={"Inference-Header-Content-Length": str(len(head))},
+    )
+
+    length = int(response.headers["Inference-Header-Content-Length"])
+    raw = np.frombuffer(response.content[length:], "<f4").reshape(5, 2)
+    np.testing.assert_array_equal(raw.ravel(), np.float32(as_json["outputs"][0]["data"]))
+
+
+async def test_an_impossible_deadline_is_answered_by_the_fallback_and_marked(
+    serve: Any, cancer: Example
+) -> None:
+    served = await serve(*cancer.bundles)
+
+    response = await served.client.post(
+        "/infer", content=body(cancer.test_rows[:2], parameters={"timeout": 1})
+    )
+
+    parameters = response.json()["parameters"]
+    assert parameters["served_by"] == "fallback:constant"
+    assert parameters["fallback_reason"] == "deadline"
+
+
+async def test_a_row_with_nan_is_rejected_and_its_neighbours_are_answered(
+    serve: Any, cancer: Example
+) -> None:
+    served = await serve(*cancer.bundles)
+    bad = cancer.test_rows[:1].copy()
+    bad[0, 3] = np.nan
+    head = orjson.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "measurements",
+                    "shape": [1, 30],
+                    "datatype": "FP32",
+                    "parameters": {"binary_data_size": 120},
+                }
+            ]
+        }
+    )
+
+    refused = await served.client.post(
+        "/infer",
+        content=head + bad.tobytes(),
+        headers={"Inference-Header-Content-Length": str(len(head))},
+    )
+
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "rejected_by_guard"
+    assert served.kept.decisions[-1].rejected == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b"{}",
+        b'{"inputs": []}',
+        b'{"inputs": [1]}',
+        b'{"inputs": [{"name": "measurements"}]}',
+        b'{"inputs": [{"name": "x", "shape": [1, 30], "datatype": "FP32", "data": [1]}]}',
+        b'{"inputs": [{"name": "measurements", "shape": [-1, 30], "datatype": "FP32", "data": [1]}]}',
+        b'{"inputs": [{"name": "measurements", "shape": [4294967296, 4294967296],'
+        b' "datatype": "FP32", "data": [1]}]}',
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "INT8", "data": [1]}]}',
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": [1]}]}',
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32",'
+        b' "data": [[NaN]]}]}',
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": ['
+        + b",".join([b"null"] * 30)
+        + b"]}]}",
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": ['
+        + b",".join([b'"1"'] * 30)
+        + b"]}]}",
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": ['
+        + b",".join([b"1e300"] * 30)
+        + b"]}]}",
+        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32",'
+        b' "parameters": {"binary_data_size": 120}}]}',
+        b"[" * 100_000,
+    ],
+)
+async def test_a_broken_request_gets_a_typed_4xx(serve: Any, cancer: Example, broken: bytes) -> None:
+    served = await serve(*cancer.bundles)
+
+    response = await served.client.post("/infer", content=broken)
+
+    assert response.status_code == 400, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert set(response.json()) == {"error", "code", "request_id"}
+
+
+async def test_a_body_over_the_limit_is_refused(serve: Any, cancer: Example) -> None:
+    served = await serve(*cancer.bundles, max_body_bytes=1000)
+
+    response = await served.client.post("/infer", content=b" " * 1001)
+
+    assert response.status_code == 413
+
+
+async def test_paths_and_methods_outside_the_protocol_get_404_and_405(
+    serve: Any, cancer: Example
+) -> None:
+    served = await serve(*cancer.bundles)
+
+    assert (await served.client.get("/nothing")).status_code == 404
+    assert (await served.client.get("/infer")).status_code == 405
+    assert (await served.client.get("/versions/9")).status_code == 404
+    assert (await served.client.get("/ready")).json() == {"name": "breast_cancer", "ready": True}
+    metadata = (await served.client.get("")).json()
+    assert metadata["inputs"][0]["shape"] == [-1, 30]
