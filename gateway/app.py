@@ -23,15 +23,16 @@ from ray.serve.schema import LoggingConfig
 from starlette.types import ASGIApp
 
 from gateway.api.app import build_api
-from gateway.cluster import embedded_environment, free_ports
+from gateway.cluster import free_ports
 from gateway.config import Config
 from gateway.errors import NotReadyError
 from gateway.evaluate.evaluator import Evaluator
 from gateway.evaluate.feedback import FeedbackSink
+from gateway.evaluate.report import report
 from gateway.record.recorder import Recorder
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
-from gateway.registry.keys import ensure_admin
+from gateway.registry.keys import ApiKeys, ensure_admin, local_signing_key, trusted_keys
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from gateway.serving.replica import Replica
@@ -70,7 +71,7 @@ def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
         max_constructor_retry_count=3,
         logging_config=QUIET,
     )
-    return deployment.bind(model, config, feedback=FeedbackSink(config.database_url), salt=salt)
+    return deployment.bind(model, config, feedback=FeedbackSink(config.database_url, model), salt=salt)
 
 
 class ServeFleet:
@@ -153,8 +154,17 @@ class Root:
     """The root application: server endpoints of the protocol, management API."""
 
     def __init__(self, config: Config, salt: bytes) -> None:
+        engine = open_database(config.database_url)
+        registry = Registry(engine, ArtifactStore(config.artifacts_url))
         self._app = build_api(
-            registry=open_registry(config), fleet=ServeFleet(config, salt), config=config
+            registry=registry,
+            keys=ApiKeys(engine),
+            fleet=ServeFleet(config, salt),
+            config=config,
+            trusted=lambda: trusted_keys(config.keys_dir),
+            report=lambda model: report(
+                engine, registry, model, alpha=config.evaluate.alpha
+            ).model_dump(mode="json"),
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -175,15 +185,20 @@ class Gateway:
         """Where clients ask."""
         return f"http://{self._config.server.host}:{self._config.server.port}"
 
-    def start(self) -> None:
+    def start(self) -> str | None:
         """Bring everything up and wait until every registered model answers.
+
+        Returns:
+            The admin key, if this was the first start; it is shown once.
 
         Raises:
             NotReadyError: something does not answer within a minute.
         """
         config = self._config
         salt = exploration_salt(config.keys_dir)
-        ensure_admin(config)
+        keys = ApiKeys(open_database(config.database_url))
+        fresh_key = ensure_admin(keys, config.keys_dir)
+        local_signing_key(config.keys_dir)
         start_ray(config)
         serve.start(
             http_options=HTTPOptions(host=config.server.host, port=config.server.port),
@@ -205,6 +220,7 @@ class Gateway:
         if models:
             run_models(models, config, salt)
         self._wait_until_ready()
+        return fresh_key
 
     def _start_actors(self) -> None:
         """Recorder and evaluator: restarted by Ray whenever they die."""
@@ -254,10 +270,11 @@ class Gateway:
 
     def stop(self) -> None:
         """Flush what is recorded and stop every process that was started."""
-        try:
-            ray.get(self._recorder.flush.remote(), timeout=10)
-        except ray.exceptions.RayError as error:
-            log.warning("the recorder did not flush: %s", type(error).__name__)
+        if self._recorder is not None:
+            try:
+                ray.get(self._recorder.flush.remote(), timeout=10)
+            except ray.exceptions.RayError as error:
+                log.warning("the recorder did not flush: %s", type(error).__name__)
         ray.shutdown()
 
 
@@ -274,11 +291,13 @@ def root_app(config: Config, salt: bytes) -> serve.Application:
 
 
 def start_ray(config: Config) -> None:
-    """Start a small Ray on loopback, or join the cluster of the config."""
+    """Start a small Ray on loopback, or join the cluster of the config.
+
+    Its environment, `embedded_environment`, was set before Ray was imported.
+    """
     if config.ray.address is not None:
         ray.init(address=config.ray.address, namespace=NAMESPACE, log_to_driver=False)
         return
-    os.environ.update(embedded_environment(config))
     ray.init(
         num_cpus=config.ray.num_cpus,
         object_store_memory=config.ray.object_store_bytes,

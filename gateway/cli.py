@@ -140,7 +140,9 @@ def infer(
         _fail(f"{file} cannot be read: {error}", USAGE_ERROR)
     with _client(url, key, state) as client:
         if inputs is None:
-            _tell(client.infer_raw(name, body, version=version, timeout_ms=timeout_ms), as_json)
+            at = f"/versions/{version}" if version is not None else ""
+            headers = {} if timeout_ms is None else {"X-Request-Timeout-Ms": str(timeout_ms)}
+            _tell(client.post(f"/v2/models/{name}{at}/infer", body, headers=headers), as_json)
             return
         answer = client.infer(name, inputs, version=version, timeout_ms=timeout_ms)
         outputs = {output: array.tolist() for output, array in answer.outputs.items()}
@@ -162,7 +164,9 @@ def feedback(
     except OSError as error:
         _fail(f"{file} cannot be read: {error.strerror}", USAGE_ERROR)
     with _client(url, key, state) as client:
-        _tell(client.feedback_raw(name, body, ndjson=file.suffix == ".ndjson"), as_json)
+        kind = "application/x-ndjson" if file.suffix == ".ndjson" else "application/json"
+        headers = {"Content-Type": kind}
+        _tell(client.post(f"/v2/models/{name}/feedback", body, headers=headers), as_json)
 
 
 @app.command()
@@ -207,7 +211,7 @@ def demo(
 @contextmanager
 def _client(url: str | None, key: str | None, state: Path | None) -> Iterator[Any]:
     """Open a client; whatever goes wrong with it ends as one sentence."""
-    from gateway.client import AnswerError, Client, UnreachableError
+    from gateway.client import AnswerError, Client
     from gateway.running import address_of, key_of
 
     try:
@@ -218,10 +222,8 @@ def _client(url: str | None, key: str | None, state: Path | None) -> Iterator[An
     try:
         with Client(address, key=found) as client:
             yield client
-    except UnreachableError as error:
-        _fail(str(error), USAGE_ERROR)
     except AnswerError as error:
-        _fail(str(error), REFUSED)
+        _fail(str(error), REFUSED if error.status else USAGE_ERROR)
 
 
 def _tell(told: Any, as_json: bool) -> None:

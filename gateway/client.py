@@ -1,35 +1,18 @@
-"""A small Python client: inference over the Open Inference Protocol v2, and the management API.
+"""A small Python client: inference over the Open Inference Protocol v2, and the management API."""
 
-Source: ``inference_rest.md`` of the protocol, and Triton's ``extension_binary_data.md``.
-"""
-
-import json
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
+from gateway.wire import HEADER_LENGTH, Answer, Arrays, Json, decode_answer, encode_request
+
 TIMEOUT_S = 30.0
 UPLOAD_S = 300.0  # the gateway runs the golden rows before it answers
-US_PER_MS = 1000
-
-Arrays = Mapping[str, NDArray[Any]]
-Json = dict[str, Any]
-
-DATATYPES: Mapping[str, str] = {
-    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-    "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float16": "FP16", "float32": "FP32", "float64": "FP64",
-}  # fmt: skip
-_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
 
 
 class AnswerError(Exception):
@@ -44,16 +27,6 @@ class AnswerError(Exception):
     def __str__(self) -> str:
         """Repeat what the gateway said."""
         return self.sentence
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model answered, and where the answer comes from."""
-
-    outputs: dict[str, NDArray[Any]]
-    prediction_id: str  # names this answer when its labels are sent
-    served_by: str
-    parameters: Json
 
 
 class Client:
@@ -109,6 +82,7 @@ class Client:
 
         Raises:
             AnswerError: there is no answer.
+            ValueError: an array holds what JSON cannot carry, such as NaN; send it ``binary``.
         """
         body, json_bytes = encode_request(
             inputs, timeout_ms=timeout_ms, outputs=outputs, binary=binary, request_id=request_id
@@ -121,15 +95,14 @@ class Client:
             }
         if request_id is not None:
             headers["X-Request-Id"] = request_id
-        at = f"/versions/{version}" if version is not None else ""
-        response = self._send(
-            "POST", f"/v2/models/{model}{at}/infer", content=body, headers=headers
-        )
+        at = "" if version is None else f"/versions/{version}"
+        path = f"/v2/models/{model}{at}/infer"
+        response = self._send("POST", path, content=body, headers=headers)
         return decode_answer(response.content, response.headers.get(HEADER_LENGTH))
 
     def feedback(self, model: str, items: Sequence[Json]) -> Json:
         """Send labels or rewards; they are on disk when this returns."""
-        return self._json("POST", f"/v2/models/{model}/feedback", json={"items": list(items)})
+        return self._json("POST", f"/v2/models/{model}/feedback", json=list(items))
 
     def register(
         self, bundle: Path, *, as_: Literal["live", "shadow"], trust_code: bool = False
@@ -148,7 +121,7 @@ class Client:
             )
 
     def models(self) -> list[Json]:
-        """List the models with their routing tables."""
+        """List the models: who is live, shadow and previous, and the state of every version."""
         found: list[Json] = self._json("GET", "/api/v1/models")["models"]
         return found
 
@@ -169,6 +142,10 @@ class Client:
         """Return to the previous version."""
         return self._json("POST", f"/api/v1/models/{model}/rollback", json={"why": why})
 
+    def post(self, path: str, body: bytes, *, headers: Mapping[str, str]) -> Json:
+        """Send a body that is finished already, as it is."""
+        return self._json("POST", path, content=body, headers=headers)
+
     def ready(self) -> bool:
         """Whether every registered model answers."""
         try:
@@ -185,69 +162,12 @@ class Client:
         try:
             response = self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            problem = f"no answer from {self._http.base_url}: {error or type(error).__name__}"
-            raise AnswerError(0, "unreachable", problem) from error
+            problem = str(error) or type(error).__name__
+            sentence = f"no answer from {self._http.base_url}: {problem}"
+            raise AnswerError(0, "unreachable", sentence) from error
         if response.status_code != 200:
             raise _answer_error(response)
         return response
-
-
-def encode_request(
-    inputs: Arrays,
-    *,
-    timeout_ms: float | None,
-    outputs: Sequence[str],
-    binary: bool,
-    request_id: str | None,
-) -> tuple[bytes, int]:
-    """Build the body of an inference request; also return the length of its JSON part."""
-    parameters: Json = {"binary_data_output": binary}
-    if timeout_ms is not None:
-        parameters["timeout"] = round(timeout_ms * US_PER_MS)
-    parts = []
-    described = []
-    for name, array in inputs.items():
-        tensor: Json = {
-            "name": name,
-            "datatype": DATATYPES[array.dtype.name],
-            "shape": list(array.shape),
-        }
-        if binary:
-            part = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-            tensor["parameters"] = {"binary_data_size": len(part)}
-            parts.append(part)
-        else:
-            tensor["data"] = array.ravel().tolist()
-        described.append(tensor)
-    message: Json = {"parameters": parameters, "inputs": described}
-    if outputs:
-        message["outputs"] = [
-            {"name": name, "parameters": {"binary_data": binary}} for name in outputs
-        ]
-    if request_id is not None:
-        message["id"] = request_id
-    head = json.dumps(message, allow_nan=False).encode()
-    return b"".join((head, *parts)), len(head)
-
-
-def decode_answer(body: bytes, header_length: str | None) -> Answer:
-    """Read the body of an inference response, with or without raw bytes after its JSON."""
-    json_bytes = len(body) if header_length is None else int(header_length)
-    message = json.loads(body[:json_bytes])
-    arrays = {}
-    start = json_bytes
-    for tensor in message["outputs"]:
-        size = tensor.get("parameters", {}).get("binary_data_size")
-        if size is None:
-            flat = _from_json(tensor["data"], tensor["datatype"])
-        else:
-            flat = _from_bytes(body[start : start + size], tensor["datatype"])
-            start += size
-        arrays[tensor["name"]] = flat.reshape(tensor["shape"])
-    parameters = message.get("parameters", {})
-    return Answer(
-        arrays, parameters.get("prediction_id", ""), parameters.get("served_by", ""), parameters
-    )
 
 
 def write_archive(bundle: Path, archive: IO[bytes]) -> None:
@@ -256,27 +176,6 @@ def write_archive(bundle: Path, archive: IO[bytes]) -> None:
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(bundle.iterdir()):
             tar.add(path, arcname=path.name, recursive=False)
-
-
-def _from_json(data: list[Any], datatype: str) -> NDArray[Any]:
-    if datatype == "BYTES":
-        return np.array([str(item).encode() for item in data], dtype=object)
-    return np.array(data, dtype=_DTYPES[datatype])
-
-
-def _from_bytes(part: bytes, datatype: str) -> NDArray[Any]:
-    if datatype == "BYTES":
-        return np.array(list(_split_bytes(part)), dtype=object)
-    return np.frombuffer(part, dtype=_DTYPES[datatype])
-
-
-def _split_bytes(part: bytes) -> Iterator[bytes]:
-    """Cut BYTES elements apart: each is its length in four bytes, then its content."""
-    start = 0
-    while start < len(part):
-        end = start + 4 + int.from_bytes(part[start : start + 4], "little")
-        yield part[start + 4 : end]
-        start = end
 
 
 def _answer_error(response: httpx.Response) -> AnswerError:

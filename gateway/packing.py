@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gateway.registry.keys import local_signing_key
 from models.bundle import Bundle
-from models.model_yaml import ManifestProblem, parse_manifest
+from models.model_yaml import parse_manifest
 from models.pack import pack
 from models.signing import SigningKey
 
@@ -39,7 +39,7 @@ def pack_files(
     """Pack a bundle, signed with ``signing_key`` or with the local key of ``state``.
 
     Raises:
-        ValueError: the manifest is not valid.
+        ValueError: a file of rows does not hold plain arrays.
         GuardError, ModelError, OSError: as `models.pack.pack` says.
     """
     if signing_key is not None:
@@ -47,10 +47,7 @@ def pack_files(
     else:
         assert state is not None
         key = local_signing_key(state / "keys")
-    try:
-        promised = parse_manifest(manifest.read_bytes())
-    except ManifestProblem as problem:
-        raise ValueError(str(problem)) from problem
+    promised = parse_manifest(manifest.read_bytes())
     rows = read_arrays(reference)
     labels = rows.pop(LABELS, None)
     return pack(

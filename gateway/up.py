@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.cluster import embedded_environment
 from gateway.config import Config, load_config
 from gateway.running import announce, withdraw
 
@@ -119,7 +120,9 @@ def _listen_for_signals() -> None:
 
 
 def _serve(config: Config) -> None:
-    from gateway.app import Gateway
+    if config.ray.address is None:
+        os.environ.update(embedded_environment(config))
+    from gateway.app import Gateway  # imports Ray, which reads its environment there and then
     from gateway.errors import GatewayError
 
     gateway = Gateway(config)

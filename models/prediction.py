@@ -25,6 +25,8 @@ def answer_output(signature: Signature) -> TensorSpec:
 def answers_classes(signature: Signature) -> bool:
     """Whether the predictions are classes, so that being right is a matter of equality."""
     spec = answer_output(signature)
+    if spec.role is None and spec.row_width == 1:
+        return not spec.datatype.startswith("FP")
     return (
         spec.role == "label" or spec.role in _CUT or (spec.role in _RANKED and spec.row_width > 1)
     )

@@ -28,6 +28,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CALLER = "handrail.caller"  # in the scope of an admitted request; None: nobody needed a key
 REQUEST_ID = "handrail.request_id"
+MODELS_PATH = "/api/v1/models"  # where bundles are uploaded
 
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -120,7 +121,7 @@ def required_right(method: str, path: str) -> Right | None:
         return None
     if method in ("GET", "HEAD"):
         return "audit" if path.endswith("/audit") else "read"
-    return "register" if path == "/api/v1/models" else "operate"
+    return "register" if path == MODELS_PATH else "operate"
 
 
 async def send_error(send: Send, error: GatewayError, *, request_id: str) -> None:

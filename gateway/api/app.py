@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from gateway.api.access import Access
+from gateway.api.access import MODELS_PATH, Access
 from gateway.api.fleet import Fleet
+from gateway.api.limit import BodyLimit
 from gateway.api.management import ManagementRoutes
 from gateway.api.problems import install_problems
 from gateway.api.protocol import ProtocolRoutes, server_version
@@ -15,6 +16,8 @@ from gateway.config import Config
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.registry import Registry
 from models.signing import TrustedKeys
+
+MAX_JSON_BYTES = 1 << 20  # a promotion is 100 bytes; this leaves room for a long `why`
 
 
 def build_api(
@@ -49,6 +52,11 @@ def build_api(
     routes = ManagementRoutes(registry, fleet, config=config, trusted=trusted, report=report)
     app.include_router(routes.router())
     install_problems(app)
+
+    def max_bytes(path: str) -> int:
+        return config.server.max_bundle_bytes if path == MODELS_PATH else MAX_JSON_BYTES
+
+    app.add_middleware(BodyLimit, max_bytes=max_bytes)
     app.add_middleware(
         Access,
         allowed_hosts=config.server.allowed_hosts,

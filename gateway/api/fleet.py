@@ -1,6 +1,6 @@
 """What the management API asks of the serving layer at run time."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.registry.routing import RoutingTable
 
@@ -30,4 +30,8 @@ class Fleet(Protocol):
 
     async def shadow_changed(self) -> None:
         """Tell the evaluator to look again which versions are shadows."""
+        ...
+
+    async def processes(self) -> dict[str, Any]:
+        """Tell how recorder and evaluator are, by name; None for one that does not answer."""
         ...

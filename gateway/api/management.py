@@ -16,7 +16,6 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.api.access import CALLER
 from gateway.api.fleet import Fleet
-from gateway.api.problems import MAX_JSON_BYTES
 from gateway.api.protocol import ready_models
 from gateway.api.rollout import Change, Rollout
 from gateway.api.upload import receive_bundle
@@ -24,7 +23,6 @@ from gateway.config import Config
 from gateway.errors import (
     ForbiddenError,
     MediaTypeError,
-    TooLargeError,
     UnauthenticatedError,
 )
 from gateway.registry.gates import admit
@@ -76,26 +74,23 @@ class ManagementRoutes:
         self._fleet = fleet
         self._rollout = Rollout(registry, fleet)
         self._staging = config.state / "staging"
-        self._max_bundle_bytes = config.server.max_bundle_bytes
         self._trusted = trusted
         self._report = report
 
     def router(self) -> APIRouter:
         """List the routes; `access.required_right` says who may call them."""
         router = APIRouter(prefix="/api/v1", tags=["management"])
-        small = APIRouter(max_body_size=MAX_JSON_BYTES)
-        small.add_api_route("/status", self.status, methods=["GET"])
-        small.add_api_route("/models", self.models, methods=["GET"])
-        small.add_api_route("/models/{model}", self.model, methods=["GET"])
-        small.add_api_route("/models/{model}/report", self.report, methods=["GET"])
-        small.add_api_route("/models/{model}/audit", self.audit, methods=["GET"])
-        small.add_api_route("/models/{model}/promote", self.promote, methods=["POST"])
-        small.add_api_route("/models/{model}/rollback", self.rollback, methods=["POST"])
-        # Bounded by `server.max_bundle_bytes` while it streams, which needs no memory.
+        get, post = ["GET"], ["POST"]
+        router.add_api_route("/status", self.status, methods=get)
+        router.add_api_route("/models", self.models, methods=get)
         router.add_api_route(
-            "/models", self.register, methods=["POST"], openapi_extra={"requestBody": TAR_BODY}
+            "/models", self.register, methods=post, openapi_extra={"requestBody": TAR_BODY}
         )
-        router.include_router(small)
+        router.add_api_route("/models/{model}", self.model, methods=get)
+        router.add_api_route("/models/{model}/report", self.report, methods=get)
+        router.add_api_route("/models/{model}/audit", self.audit, methods=get)
+        router.add_api_route("/models/{model}/promote", self.promote, methods=post)
+        router.add_api_route("/models/{model}/rollback", self.rollback, methods=post)
         return router
 
     async def register(
@@ -108,11 +103,11 @@ class ManagementRoutes:
         caller = _caller(request, "register")
         if as_ == "live":
             caller = _caller(request, "operate")  # it routes traffic
-        self._check_upload(request)
+        _check_media_type(request)
         self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=self._staging))
         try:
-            await receive_bundle(request.stream(), staged, max_bytes=self._max_bundle_bytes)
+            await receive_bundle(request.stream(), staged)
             bundle = await run_in_threadpool(admit, staged, self._trusted(), trust_code=trust_code)
             change = await self._rollout.register(
                 bundle, as_=as_, trust_code=trust_code, who=str(caller)
@@ -148,13 +143,15 @@ class ManagementRoutes:
         return {"model": model, **_described(change)}
 
     def models(self) -> Json:
-        """List all models."""
+        """List all models: who is live, shadow and previous, and the state of every version."""
         return {"models": [self._summary(name) for name in self._registry.models()]}
 
     def model(self, model: ModelName) -> Json:
         """Describe a model: its routing table and all its versions."""
-        versions = self._registry.versions(model)
-        return {**self._summary(model), "versions": [_version(row) for row in versions]}
+        versions = [_version(row) for row in self._registry.versions(model)]
+        table = self._registry.table(model)
+        routing = None if table is None else msgspec.to_builtins(table)
+        return {"name": model, "table": routing, "versions": versions}
 
     def report(self, model: ModelName) -> Json:
         """Tell what the evaluator found."""
@@ -168,36 +165,36 @@ class ManagementRoutes:
         return {"audit": [{**asdict(row), "at": _utc(row.at_s)} for row in rows]}
 
     async def status(self) -> Json:
-        """Tell which models answer, and how their expectations stand."""
+        """Tell which models answer, how they do, and how the gateway's own processes are."""
         names = await run_in_threadpool(self._registry.models)
         ready = await ready_models(self._fleet, names)
-        models = [
-            {
-                **await run_in_threadpool(self._summary, name),
-                "ready": ready[name],
-                "expectations": await run_in_threadpool(self._expectations, name),
-            }
-            for name in names
-        ]
-        states = Counter(e["state"] for model in models for e in model["expectations"])
-        return {"models": models, "expectations": dict(states)}
+        reports = [await run_in_threadpool(self._report, name) for name in names]
+        states = Counter(found["state"] for report in reports for found in report["expectations"])
+        return {
+            "models": [
+                {"name": name, "ready": ready[name], "report": report}
+                for name, report in zip(names, reports, strict=True)
+            ],
+            "expectations": dict(states),
+            "processes": await self._fleet.processes(),
+        }
 
     def _summary(self, model: str) -> Json:
         table = self._registry.table(model)
-        return {"name": model, "table": None if table is None else msgspec.to_builtins(table)}
+        return {
+            "name": model,
+            "revision": table.revision if table else None,
+            "live": table.live if table else None,
+            "shadow": table.shadow if table else None,
+            "previous": table.previous if table else None,
+            "versions": {row.version: row.state for row in self._registry.versions(model)},
+        }
 
-    def _expectations(self, model: str) -> list[Json]:
-        expectations: list[Json] = self._report(model)["expectations"]
-        return expectations
 
-    def _check_upload(self, request: Request) -> None:
-        headers = request.headers
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != TAR or headers.get("content-encoding", "identity") != "identity":
-            raise MediaTypeError(TAR)
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_bundle_bytes:
-            raise TooLargeError(self._max_bundle_bytes)
+def _check_media_type(request: Request) -> None:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != TAR or request.headers.get("content-encoding", "identity") != "identity":
+        raise MediaTypeError(TAR)
 
 
 def _caller(request: Request, right: Right) -> Caller:

@@ -15,11 +15,9 @@ from gateway.errors import (
     InternalError,
     MethodNotAllowedError,
     NotFoundError,
-    TooLargeError,
     error_body,
 )
 
-MAX_JSON_BYTES = 1 << 20  # a promotion is 100 bytes; this leaves room for a long `why`
 PROBLEMS_SHOWN = 3
 
 log = logging.getLogger(__name__)
@@ -49,11 +47,11 @@ async def _gateway(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, GatewayError):  # our own, raised while a body was read
+        return answer(request, error.__cause__)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         return answer(request, MethodNotAllowedError(allowed))
-    if error.status_code == 413:
-        return answer(request, TooLargeError(MAX_JSON_BYTES))
     if error.status_code == 404:
         return answer(request, NotFoundError())
     return answer(request, BadRequestError("the request cannot be read"))

@@ -16,7 +16,6 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api.fleet import Fleet
-from gateway.api.problems import MAX_JSON_BYTES
 from gateway.errors import BadRequestError, NotFoundError, NotReadyError, UnknownModelError
 from gateway.registry.lifecycle import VersionRow
 from gateway.registry.registry import Registry
@@ -53,7 +52,7 @@ class ProtocolRoutes:
 
     def router(self) -> APIRouter:
         """List the routes."""
-        router = APIRouter(tags=["Open Inference Protocol"], max_body_size=MAX_JSON_BYTES)
+        router = APIRouter(tags=["Open Inference Protocol"])
         get, post = ["GET"], ["POST"]
         router.add_api_route("/v2", self.server, methods=get)
         # Clients write either, and none of them follows a redirect.

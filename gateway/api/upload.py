@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 
-from gateway.errors import BadRequestError, BundleRefusedError, TooLargeError
+from gateway.errors import BadRequestError, BundleRefusedError
 from models.seal import MAX_FILES
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
@@ -24,20 +24,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # as `models.manifest.F
 _END = bytes(BLOCK_BYTES)
 
 
-async def receive_bundle(chunks: AsyncIterator[bytes], target: Path, *, max_bytes: int) -> None:
+async def receive_bundle(chunks: AsyncIterator[bytes], target: Path) -> None:
     """Write the files of a tar stream into ``target``, an empty directory.
 
     Raises:
         BadRequestError: it is not a tar archive, or it ends too early.
         BundleRefusedError: it holds more than plain files with plain names.
-        TooLargeError: it is longer than ``max_bytes``.
     """
-    received = 0
     with TarReader(target) as reader:
         async for chunk in chunks:
-            received += len(chunk)
-            if received > max_bytes:
-                raise TooLargeError(max_bytes)
             await run_in_threadpool(reader.feed, chunk)
         reader.finish()
 

@@ -1,91 +1,24 @@
 """What judgement needs of every decision, kept in SQL, once per prediction.
 
-Decisions may come in any order, any number of times, before and after a restart: the
-tables depend only on which ones came.  Counts that grow with traffic are kept as sums over
-few cells, changed in the same transaction as the rows they count.
+Decisions may come in any order, any number of times, before and after a restart: what the
+tables say depends only on which ones came.  Counts are kept as sums over cells, changed in
+the same transaction as the rows they count.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
-from hashlib import blake2b
-from itertools import islice
-from typing import Any, Self
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, exists, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from gateway.evaluate import tables
+from gateway.evaluate.judged import Cell, Judged
 from gateway.record.decision import Decision
 from gateway.registry.database import reading
 
-BIN_RATIO = 1.01  # of the ends of a duration bin: what is read from bins is right to 1 %
-_CHUNK = 400  # ids in one statement and requests in one transaction, which others wait for
-_LOG_RATIO = math.log(BIN_RATIO)
+_CHUNK = 500  # requests in one transaction: other writers, labels among them, wait for it
 
-
-def duration_bin(duration_ns: int) -> int:
-    """Number the bin of a duration; bin ``b`` is about ``BIN_RATIO**b`` us."""
-    return math.floor(math.log(max(duration_ns, 1000) / 1000) / _LOG_RATIO)
-
-
-def bin_start_ns(number: int) -> float:
-    """Give the shortest duration of a bin."""
-    return 1000 * math.exp(number * _LOG_RATIO)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One row of `tables.requests`, with the predictions that go with it."""
-
-    model: str
-    prediction_id: str
-    version: str
-    revision: int
-    served_by: str
-    fallback_reason: str
-    status: int
-    rows: int
-    flagged: int
-    rejected: int
-    explored: int
-    captured: bool
-    arrived_ns: int
-    finished_ns: int
-    fingerprint: str
-
-    @classmethod
-    def of(cls, decision: Decision) -> Self:
-        """Take what is judged out of a decision."""
-        drawn = decision.exploration
-        explored = (
-            0
-            if drawn is None
-            else sum(a != b for a, b in zip(drawn.greedy, drawn.served, strict=True))
-        )
-        judged = (
-            decision.model,
-            decision.prediction_id,
-            decision.version,
-            decision.revision,
-            decision.served_by,
-            decision.fallback_reason,
-            decision.status,
-            decision.rows,
-            decision.flagged,
-            decision.rejected,
-            explored,
-            decision.payload is not None,
-            decision.arrived_ns,
-            decision.stages.finished_ns,
-        )
-        seen = repr((judged, decision.predicted)).encode()
-        return cls(*judged, fingerprint=blake2b(seen, digest_size=8).hexdigest())
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Order the tries of one request: the last one is what the client saw."""
-        return self.arrived_ns, self.fingerprint
+_Try = tuple[Judged, Sequence[float]]  # a request and its predictions
 
 
 class Judgements:
@@ -96,25 +29,32 @@ class Judgements:
 
     def record(self, decisions: Iterable[Decision]) -> int:
         """Keep what is new among the decisions; return how many requests that were."""
-        tries = sorted(
-            ((Request.of(decision), decision.predicted) for decision in decisions),
-            key=lambda pair: pair[0].rank,
-        )
-        last = iter({(request.model, request.prediction_id): (request, p) for request, p in tries})
-        by_key = {(request.model, request.prediction_id): (request, p) for request, p in tries}
+        tries = [(Judged.of(decision), decision.predicted) for decision in decisions]
+        tries.sort(key=lambda pair: pair[0].rank)
+        by_model: dict[str, dict[str, _Try]] = {}
+        for judged, predicted in tries:  # the last try replaces those before it
+            by_model.setdefault(judged.model, {})[judged.prediction_id] = (judged, predicted)
         changed = 0
-        while chunk := [by_key[key] for key in islice(last, _CHUNK)]:
-            with reading(self._engine) as connection:  # most of what is read twice is known
-                chunk = _newer(connection, chunk)
-            if chunk:
-                with self._engine.begin() as connection:
-                    changed += _write(connection, _newer(connection, chunk))
+        for model, last in by_model.items():
+            pending = list(last.values())
+            for start in range(0, len(pending), _CHUNK):
+                changed += self._record(model, pending[start : start + _CHUNK])
         return changed
+
+    def _record(self, model: str, tries: list[_Try]) -> int:
+        with reading(self._engine) as connection:  # most of what is read twice is known
+            tries = _newer(connection, model, tries)
+        if not tries:
+            return 0
+        with self._engine.begin() as connection:
+            tries = _newer(connection, model, tries)
+            _write(connection, model, tries)
+        return len(tries)
 
     def position(self, reader: str) -> int:
         """How far a reader has come; 0 for one that never began."""
+        query = select(tables.positions.c.position).where(tables.positions.c.reader == reader)
         with reading(self._engine) as connection:
-            query = select(tables.positions.c.position).where(tables.positions.c.reader == reader)
             return connection.scalar(query) or 0
 
     def move(self, reader: str, position: int) -> None:
@@ -142,7 +82,9 @@ class Judgements:
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            return [tuple(row) for row in connection.execute(query)]
+            return [
+                (row.seq, row.prediction_id, row.arrived_ns) for row in connection.execute(query)
+            ]
 
     def record_shadow(
         self,
@@ -153,19 +95,19 @@ class Judgements:
         reader: str,
         position: int,
     ) -> None:
-        """Keep what a shadow answered, by prediction id, and how far it has come: both or neither.
+        """Keep what a shadow answered, and how far it has come: both or neither.
 
         Args:
             model: Which model.
             version: Which version answered.
-            answers: One number per row; None where it failed.
+            answers: By prediction id, one number per row; None where it failed.
             reader: Whose position moves.
             position: The seq of the last request among these.
         """
-        common = {"model": model, "version": version}
-        runs = [common | {"prediction_id": i, "failed": a is None} for i, a in answers.items()]
+        run = {"model": model, "version": version}
+        runs = [run | {"prediction_id": i, "failed": a is None} for i, a in answers.items()]
         rows = [
-            common | {"prediction_id": i, **row} for i, a in answers.items() for row in _rows(a or ())
+            run | {"prediction_id": i, **row} for i, a in answers.items() for row in _rows(a or ())
         ]
         with self._engine.begin() as connection:
             tables.insert_new(connection, tables.shadow_runs, runs)
@@ -173,46 +115,85 @@ class Judgements:
             _move(connection, reader, position)
 
 
-_Try = tuple[Request, Sequence[float]]
-
-
-def _newer(connection: Connection, tries: Sequence[_Try]) -> list[_Try]:
-    """Leave out what is known already, or was superseded by a later try."""
+def _newer(connection: Connection, model: str, tries: Sequence[_Try]) -> list[_Try]:
+    """Leave out what is known already, or superseded by a later try."""
     table = tables.requests.c
-    known: dict[tuple[str, str], tuple[int, str]] = {}
-    for model in {request.model for request, _ in tries}:
-        ids = [request.prediction_id for request, _ in tries if request.model == model]
-        query = select(table.prediction_id, table.arrived_ns, table.fingerprint)
-        query = query.where(table.model == model, table.prediction_id.in_(ids))
-        for found in connection.execute(query):
-            known[model, found.prediction_id] = (found.arrived_ns, found.fingerprint)
-    nothing = (-1, "")
-    return [
-        (request, predicted)
-        for request, predicted in tries
-        if request.rank > known.get((request.model, request.prediction_id), nothing)
-    ]
+    query = (
+        select(table.prediction_id, table.arrived_ns, table.fingerprint)
+        .where(table.model == model)
+        .where(table.prediction_id.in_([judged.prediction_id for judged, _ in tries]))
+    )
+    known = {
+        row.prediction_id: (row.arrived_ns, row.fingerprint) for row in connection.execute(query)
+    }
+    never = (-(2**63), "")
+    return [pair for pair in tries if pair[0].rank > known.get(pair[0].prediction_id, never)]
 
 
-def _write(connection: Connection, tries: Sequence[_Try]) -> int:
-    cells: dict[tuple[Any, ...], Counter[str]] = {}
-    by_model: dict[str, list[_Try]] = {}
-    for request, predicted in tries:
-        by_model.setdefault(request.model, []).append((request, predicted))
-    for model, own in by_model.items():
-        for replaced in _take_out(connection, model, [request.prediction_id for request, _ in own]):
-            _count(cells, replaced, sign=-1)
-        query = select(tables.requests.c.seq).where(tables.requests.c.model == model)
-        last = connection.scalar(query.order_by(tables.requests.c.seq.desc()).limit(1)) or 0
-        rows = [asdict(r) | {"seq": seq} for seq, (r, _) in enumerate(own, start=last + 1)]
-        connection.execute(tables.requests.insert(), rows)
-    kept = [
-        {"model": request.model, "prediction_id": request.prediction_id, **row}
-        for request, predicted in tries
+def _write(connection: Connection, model: str, tries: Sequence[_Try]) -> None:
+    """Put the requests of one model in place of their earlier tries, and count them."""
+    seq = _last_seq(connection, model)
+    replaced = _remove(connection, model, [judged.prediction_id for judged, _ in tries])
+    connection.execute(
+        tables.requests.insert(),
+        [judged._asdict() | {"seq": seq + i} for i, (judged, _) in enumerate(tries, start=1)],
+    )
+    predictions = [
+        {"model": model, "prediction_id": judged.prediction_id, **row}
+        for judged, predicted in tries
         for row in _rows(predicted)
     ]
-    if kept:
-        connection.execute(tables.predictions.insert(), kept)
-    for request, predicted in tries:
-        _count(cells, request, sign=1)
-    return len(tries)
+    if predictions:
+        connection.execute(tables.predictions.insert(), predictions)
+    cells: dict[Cell, list[int]] = {}
+    for sign, requests in ((1, [judged for judged, _ in tries]), (-1, replaced)):
+        for judged in requests:
+            sums = cells.setdefault(judged.cell, [0] * len(tables.SUMS))
+            for i, added in enumerate(judged.sums):
+                sums[i] += sign * added
+    tables.add_counts(
+        connection,
+        [
+            cell._asdict() | dict(zip(tables.SUMS, sums, strict=True))
+            for cell, sums in cells.items()
+        ],
+    )
+
+
+def _last_seq(connection: Connection, model: str) -> int:
+    seq = tables.requests.c.seq
+    query = select(seq).where(tables.requests.c.model == model).order_by(seq.desc()).limit(1)
+    return connection.scalar(query) or 0
+
+
+def _remove(connection: Connection, model: str, ids: Sequence[str]) -> list[Judged]:
+    """Take out earlier tries, and return them."""
+    columns = [tables.requests.c[name] for name in Judged._fields]
+    of_these = (tables.requests.c.model == model) & tables.requests.c.prediction_id.in_(ids)
+    found = [Judged(*row) for row in connection.execute(select(*columns).where(of_these))]
+    if found:
+        for table in (tables.predictions, tables.requests):
+            gone = [judged.prediction_id for judged in found]
+            connection.execute(
+                delete(table).where(table.c.model == model, table.c.prediction_id.in_(gone))
+            )
+    return found
+
+
+def _rows(predicted: Sequence[float]) -> list[dict[str, Any]]:
+    """Number the predictions; NaN becomes NULL, which equals nothing in every dialect."""
+    return [
+        {"row": row, "predicted": None if math.isnan(value) else value}
+        for row, value in enumerate(predicted)
+    ]
+
+
+def _move(connection: Connection, reader: str, position: int) -> None:
+    moved = connection.execute(
+        tables.positions.update()
+        .where(tables.positions.c.reader == reader)
+        .values(position=position)
+    )
+    if moved.rowcount == 0:
+        row = {"reader": reader, "position": position}
+        tables.insert_new(connection, tables.positions, [row])

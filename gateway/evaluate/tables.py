@@ -52,6 +52,7 @@ requests = Table(
     Column("fallback_reason", String(63), nullable=False),
     Column("status", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
+    Column("kept_rows", BigInteger, nullable=False),  # whose prediction is in judged_rows
     Column("flagged", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
     Column("explored", BigInteger, nullable=False),
@@ -86,7 +87,7 @@ counts = Table(
     Column("duration_bin", Integer, primary_key=True, autoincrement=False),
     Column("requests", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
-    Column("kept_rows", BigInteger, nullable=False),  # whose prediction is in judged_rows
+    Column("kept_rows", BigInteger, nullable=False),
     Column("flagged", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
     Column("explored", BigInteger, nullable=False),
@@ -122,6 +123,9 @@ positions = Table(
 )
 
 
+SUMS = tuple(column.name for column in counts.columns if not column.primary_key)
+
+
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert the rows whose keys are not there yet; return how many those were."""
     if not rows:
@@ -136,10 +140,6 @@ def add_counts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> Non
         return
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = insert(counts)
-    summed = {
-        column.name: column + statement.excluded[column.name]
-        for column in counts.columns
-        if not column.primary_key
-    }
+    summed = {name: counts.c[name] + statement.excluded[name] for name in SUMS}
     keys = [column.name for column in counts.primary_key]
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=summed), rows)

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from pyarrow.dataset import Dataset
 
 from gateway.config import MIB
 from gateway.record.columns import COMMITTED, DAY, SCHEMA, from_table, to_table
@@ -74,7 +75,10 @@ class Evidence:
         """Return the last record of ``segment`` that is in the table; 0 where there is none."""
         with self._lock:
             table = self._open()
-            return (table.transaction_version(segment) or 0) if table is not None else 0
+            if table is None:
+                return 0
+            table.update_incremental()  # the log behind an old snapshot may have been shortened
+            return table.transaction_version(segment) or 0
 
     def refresh(self) -> None:
         """Forget what is known of the table; the next call looks at it anew."""
@@ -150,7 +154,7 @@ class Evidence:
 
 
 def _select(
-    rows: "pa.dataset.Dataset", since_ns: int, *, ids: Collection[str] | None, model: str | None
+    rows: Dataset, since_ns: int, *, ids: Collection[str] | None, model: str | None
 ) -> pa.Table:
     known = [name for name in SCHEMA.names if name in rows.schema.names]
     query = f"SELECT {', '.join(known)} FROM evidence WHERE {COMMITTED} >= ?"

@@ -38,7 +38,7 @@ class Outlet(SpanProcessor):
         delay_ms: float,
         settled: Callable[[str, str, int], None] = lambda name, fate, spans: None,
     ) -> None:
-        """Args beyond the exporter.
+        """Start the batch processor's thread.
 
         Args:
             name: Of the backend, in metrics.

@@ -109,13 +109,27 @@ class Journal:
         self._segment_bytes += self._buffered_bytes
         self._buffer.clear()
         self._buffered_bytes = 0
-        age_s = self._clock_s() - self._opened_s
-        if self._segment_bytes >= self._settings.segment_bytes or age_s >= self._settings.segment_s:
+        if self._segment_bytes >= self._settings.segment_bytes:
             self._close_segment()
+        self.close_old_segment()
+
+    def close_old_segment(self) -> bool:
+        """Close the segment if it is old enough; say whether one stays open.
+
+        `commit` does so too; an idle writer would keep its last segment open for ever.
+        """
+        if self._segment is None:
+            return False
+        if self._clock_s() - self._opened_s < self._settings.segment_s:
+            return True
+        self._close_segment()
+        return False
 
     def close(self) -> None:
         """Commit what is left and let the recorder finish the segment."""
         self.commit()
+        if self._buffer:
+            _log.error("journal %s closes, %d records unwritten", self._writer, len(self._buffer))
         if self._segment is not None:
             self._segment.close()
             self._segment = None
@@ -180,7 +194,7 @@ def _take_lock(directory: Path, writer: str) -> FileLock:
 class GroupCommitter:
     """Commits a journal from an event loop, ``commit_ms`` after the first buffered record.
 
-    Costs nothing while nothing is buffered: there is no timer then.
+    Costs an idle replica nothing: once its last segment is closed there is no timer.
     """
 
     def __init__(
@@ -189,7 +203,9 @@ class GroupCommitter:
         self._journal = journal
         self._loop = loop
         self._window_s = settings.commit_ms / 1000
+        self._segment_s = settings.segment_s
         self._timer: asyncio.TimerHandle | None = None
+        self._aging: asyncio.TimerHandle | None = None
 
     @property
     def journal(self) -> Journal:
@@ -204,11 +220,18 @@ class GroupCommitter:
 
     def close(self) -> None:
         """Commit what is left and close the journal."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._aging):
+            if timer is not None:
+                timer.cancel()
         self._journal.close()
 
     def _commit(self) -> None:
         self._journal.commit()
         retry = self._journal.buffered > 0
         self._timer = self._loop.call_later(_RETRY_S, self._commit) if retry else None
+        if self._aging is None:
+            self._aging = self._loop.call_later(self._segment_s, self._age)
+
+    def _age(self) -> None:
+        still_open = self._journal.close_old_segment()
+        self._aging = self._loop.call_later(self._segment_s, self._age) if still_open else None

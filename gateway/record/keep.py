@@ -102,7 +102,7 @@ def share_threshold(share: float) -> int:
     Source:
         OpenTelemetry, "TraceState: Probability Sampling", rejection threshold T.
     """
-    return round((1 - share) * (1 << _RANDOM_BITS))
+    return (1 << _RANDOM_BITS) - round(share * (1 << _RANDOM_BITS))  # exact for tiny shares
 
 
 def threshold_digits(share: float) -> str:

@@ -25,6 +25,7 @@ from gateway.record.keep import Keeper
 from gateway.record.lock import FileLock
 from gateway.record.metrics import Metrics, MetricsServer
 from gateway.record.segments import (
+    BusySegmentError,
     CorruptSegmentError,
     Segment,
     delete_segment,
@@ -145,9 +146,15 @@ class Recorder:
                 if self._lock is None:
                     return False
             began_ns = self._clock_ns()
-            harvest = self._read()
-            if harvest.through:
-                self._commit(harvest)
+            try:
+                harvest = self._read()
+                if harvest.through:
+                    self._commit(harvest)
+            except BaseException:
+                # It may have been committed all the same: ask the table where to go on.
+                self._evidence.refresh()
+                self._cursors.clear()
+                raise
             if not (harvest.more or harvest.unread):
                 self._caught_up_ns = began_ns
             self._clean_up(harvest)
@@ -161,6 +168,8 @@ class Recorder:
         for segment in segments:
             try:
                 self._read_segment(segment, harvest, limit_bytes=share)
+            except BusySegmentError:
+                harvest.unread.append(segment)
             except CorruptSegmentError as error:
                 self._fail("segment", error)
                 (harvest.corrupt if segment.closed else harvest.unread).append(segment)
@@ -194,13 +203,7 @@ class Recorder:
 
     def _commit(self, harvest: _Harvest) -> None:
         """Make the harvest evidence, then derive metrics and spans from it."""
-        try:
-            self._evidence.append(harvest.decisions, through=harvest.through)
-        except BaseException:
-            # It may have been committed all the same: ask the table where to go on.
-            self._evidence.refresh()
-            self._cursors.clear()
-            raise
+        self._evidence.append(harvest.decisions, through=harvest.through)
         self._cursors.update(harvest.through)
         self._commits += 1
         self._counts["records"] += len(harvest.decisions)

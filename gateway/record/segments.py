@@ -20,8 +20,13 @@ CREATE = "CREATE TABLE record (seq INTEGER PRIMARY KEY, body BLOB NOT NULL)"
 INSERT = "INSERT INTO record (body) VALUES (?)"
 _SELECT = "SELECT seq, body FROM record WHERE seq > ? ORDER BY seq"
 _NAME = re.compile(r"(?P<writer>.+)-(?P<number>\d{6,})\.seg")
+_BUSY_S = 0.05  # readers of a WAL database wait for nobody but a writer that is closing it
 _SIDES = ("-wal", "-shm")  # what SQLite keeps beside a WAL database
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+
+
+class BusySegmentError(Exception):
+    """The segment's writer is just closing it; it can be read in a moment."""
 
 
 class CorruptSegmentError(Exception):
@@ -97,8 +102,9 @@ def read_records(
         The records, and whether they were all there are.
 
     Raises:
+        BusySegmentError: try again in the next cycle.
         CorruptSegmentError: nothing more can be read; what could, was returned before.
-        sqlite3.Error: the segment could not be read now; try again.
+        sqlite3.Error: the disk refused; try again.
     """
     records: list[tuple[int, bytes]] = []
     size = 0
@@ -111,14 +117,18 @@ def read_records(
     except sqlite3.DatabaseError as error:
         if records:
             return records, False
-        if error.sqlite_errorcode & 0xFF in _BROKEN:
+        primary = error.sqlite_errorcode & 0xFF
+        if primary == sqlite3.SQLITE_BUSY:
+            raise BusySegmentError(segment.name) from error
+        if primary in _BROKEN:
             raise CorruptSegmentError(segment.name, str(error)) from error
         raise
     return records, True
 
 
 def _select(path: Path, after: int) -> Iterator[tuple[int, bytes]]:
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+    address = f"file:{quote(str(path))}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S)) as connection:
         yield from connection.execute(_SELECT, (after,))
 
 

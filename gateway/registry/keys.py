@@ -4,9 +4,11 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -84,7 +86,7 @@ class ApiKeys:
         return any(caller.role == "admin" for _, caller in self._hashes().values())
 
     def keep(self, key: str, role: Role, label: str) -> None:
-        """Let a key that `draw_key` made work; on disk before it returns."""
+        """Let a key of `draw_key` work; on disk before it returns."""
         row = {
             "id": _key_id(key),
             "sha256": _sha256(key),
@@ -123,7 +125,7 @@ def ensure_admin(keys: ApiKeys, keys_dir: Path) -> str | None:
     if keys.has_admin():
         return None
     key = draw_key()
-    # The file first: after a crash in between it does not work, and the next start makes another.
+    # The file first: after a crash in between it opens nothing, and the next start makes another.
     _write_private(admin_key_file(keys_dir), key + "\n")
     keys.keep(key, "admin", "first start")
     return key
@@ -141,18 +143,16 @@ def local_signing_key(keys_dir: Path) -> SigningKey:
         KeyFileError: the file does not hold such a key.
     """
     path = keys_dir / "signing.pem"
-    if not path.exists():
-        keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_name(f".signing.{secrets.token_hex(8)}")
-        SigningKey.create().save(fresh)
-        try:
-            os.link(fresh, path)  # fails if another process came first; then its key is the one
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    key = SigningKey.load(path)
-    key.publish(keys_dir / "trusted")
+    trusted = keys_dir / "trusted"
+    trusted.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=keys_dir) as fresh:
+        if not path.exists():
+            SigningKey.create().save(Path(fresh) / path.name)
+            with suppress(FileExistsError):  # another process came first: its key is the one
+                os.link(Path(fresh) / path.name, path)
+        key = SigningKey.load(path)
+        public = key.publish(Path(fresh))
+        public.replace(trusted / public.name)  # whole at any time for whoever reads it
     return key
 
 

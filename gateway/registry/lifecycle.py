@@ -168,7 +168,7 @@ def plan_rejection(snapshot: Snapshot, version: str) -> Plan | None:
             rejected,
             live=table.live,
             shadow=table.shadow if table.shadow != version else None,
-            previous=table.previous if table.previous != version else None,
+            previous=table.previous,
         )
     if table.previous is not None:
         back = plan_rollback(snapshot)

@@ -72,8 +72,9 @@ class Neighbours:
         np.multiply(points, self.weights[:, None, :], out=query[:, :, :m], casting="same_kind")
         query[0, :, m] = 1
         query[1, :, m + 1] = 1
-        near = _smallest(query.reshape(2 * n, m + 2) @ self.search, self.k + skip + SPARE)
-        gaps = points[None, :, None, :] - self.points[near].reshape(2, n, -1, m)
+        count = self.k + skip + SPARE
+        near = _smallest(query.reshape(2 * n, m + 2) @ self.search, count).reshape(2, n, count)
+        gaps = points[None, :, None, :] - self.points[near]
         squared = np.einsum("snkm,snkm,sm->snk", gaps, gaps, self.weights)
         squared.sort(axis=2)
         return np.asarray(squared[:, :, skip : skip + self.k].sum(axis=2) / self.k)

@@ -10,7 +10,7 @@ from guards.verdict import Rows
 
 FAR_SIGMAS = 50.0  # beyond this a distance says nothing more, and float32 starts to lose digits
 RANGE_SIGMAS = 6.0  # a column is never narrower than a sixth of its range
-ROUNDING = 1e-6  # share of a constant that its float32 copy may be off by
+ROUNDING = 2.0**-23  # spacing of float32: a copy of a constant may be off by that share
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def test_rows_repeated_from_the_reference_are_not_strange(guard: OutlierGuard) -
 
 def test_a_reference_full_of_duplicates_still_makes_a_guard() -> None:
     reference = np.repeat(gaussian(20, seed=0), 50, axis=0)
-    guard = OutlierGuard.fit(reference, reference[:300], DEFAULT)
+    guard = OutlierGuard.fit(reference, reference[::3], DEFAULT)
 
     assert flagged_share(guard, reference) == 0
     assert flagged_share(guard, 20 + gaussian(50, seed=1)) == 1
@@ -129,18 +129,17 @@ def test_a_reference_of_one_single_row_repeated_still_makes_a_guard() -> None:
     guard = OutlierGuard.fit(constant, constant, DEFAULT)
 
     assert flagged_share(guard, constant) == 0
-    assert flagged_share(guard, constant.astype(np.float32)) == 0
-    assert flagged_share(guard, constant + [0, 0, 0.01, 0, 0]) == 1
+    assert flagged_share(guard, constant + 0.01 * np.eye(5)[2]) == 1
 
 
 def test_a_column_that_never_moved_makes_a_row_strange_when_it_moves() -> None:
     reference, held_out, fresh = (gaussian(n, seed=seed) for seed, n in enumerate((900, 600, 200)))
     for rows in (reference, held_out, fresh):
-        rows[:, 3] = 7.25
+        rows[:, 3] = 0.1
     guard = OutlierGuard.fit(reference, held_out, DEFAULT)
-    assert flagged_share(guard, fresh) < 0.05
+    assert flagged_share(guard, fresh.astype(np.float32)) < 0.05  # 0.1 is rounded on the way
 
-    fresh[:, 3] = 7.5
+    fresh[:, 3] = 0.11
     assert flagged_share(guard, fresh) > 0.95
 
 
@@ -219,8 +218,9 @@ def test_a_large_reference_is_cut_down_before_calibration() -> None:
 
 
 Corruption = Callable[[Rows, np.random.Generator], Rows]
-# Least share that must be seen at alpha = 1 %; a blank digit is not among them, see the
-# guards' README: it lies nearer to its neighbours than real digits do.
+# Least share that must be seen at alpha = 1 %.  A blank digit is not among them: it lies no
+# further from its neighbours than real digits with a rare stroke, and no score here is
+# two-sided.
 STRANGE_DIGITS: dict[str, tuple[Corruption, float]] = {
     "noise": (lambda rows, rng: rng.uniform(0, 16, rows.shape).round(), 0.99),
     "inverted": (lambda rows, rng: 16 - rows, 0.99),

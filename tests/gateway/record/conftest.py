@@ -105,7 +105,7 @@ class Backend(services.TraceServiceServicer):
 def grpc_backend() -> Iterator[tuple[str, Backend]]:
     backend = Backend()
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    services.add_TraceServiceServicer_to_server(backend, server)
+    services.add_TraceServiceServicer_to_server(backend, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"http://127.0.0.1:{port}", backend

@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from gateway.record import evidence as evidence_module
+from gateway.record.columns import SCHEMA
 from gateway.record.decision import Decision, Payload, Tensor
 from gateway.record.evidence import Evidence
 
@@ -150,6 +151,26 @@ def checkpoints(url: str) -> int:
     return len([name for name in os.listdir(f"{url}/_delta_log") if name.endswith(".parquet")])
 
 
+def test_a_node_that_fell_behind_a_shortened_log_goes_on_after_a_refresh(
+    url: str, make_decision: Callable[..., Decision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shortened = {**evidence_module._CONFIGURATION, "delta.logRetentionDuration": "interval 0 days"}
+    monkeypatch.setattr(evidence_module, "_CONFIGURATION", shortened)
+    behind, busy = Evidence(url), Evidence(url)
+    behind.append([make_decision(0)], through={"a": 1})
+    for n in range(1, 4):
+        busy.append([make_decision(n)], through={"b": n})
+    busy.maintain()
+    with pytest.raises(DeltaError):
+        behind.append([make_decision(9)], through={"a": 2})
+
+    behind.refresh()
+    assert behind.last_seq("a") == 1
+    behind.append([make_decision(9)], through={"a": 2})
+
+    assert len(busy.read(since_ns=0)) == 5
+
+
 def test_replaced_files_stay_for_readers_that_are_still_at_them(
     url: str, make_decision: Callable[..., Decision]
 ) -> None:
@@ -166,7 +187,7 @@ def test_replaced_files_stay_for_readers_that_are_still_at_them(
 def test_a_table_of_an_older_version_gains_the_new_columns(
     url: str, make_decision: Callable[..., Decision]
 ) -> None:
-    older = evidence_module.SCHEMA.remove(evidence_module.SCHEMA.get_field_index("payload"))
+    older = SCHEMA.remove(SCHEMA.get_field_index("payload"))
     older = older.remove(older.get_field_index("p_values"))
     DeltaTable.create(url, older, partition_by=["model", "day"])
     evidence = Evidence(url)

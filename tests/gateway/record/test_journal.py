@@ -202,7 +202,25 @@ async def test_the_committer_tries_again_after_a_refused_commit(
     assert bodies(tmp_path) == [b"first", b"second"]
 
 
-async def test_an_idle_committer_keeps_no_timer(journal: Journal) -> None:
+async def test_an_idle_writer_closes_its_segment_and_keeps_no_timer(tmp_path: Path) -> None:
+    settings = RecordSettings(commit_ms=1, segment_s=0.05)
+    journal = Journal(tmp_path, writer="w", settings=settings)
+    committer = GroupCommitter(journal, asyncio.get_running_loop(), settings=settings)
+    committer.append(b"one")
+    await asyncio.sleep(0.02)
+    assert committer._aging is not None
+
+    await asyncio.sleep(0.2)
+
+    assert [timer for timer in (committer._timer, committer._aging) if timer] == []
+    assert not journal.close_old_segment()
+    committer.append(b"two")
+    await asyncio.sleep(0.02)
+    assert [segment.number for segment in list_segments(tmp_path)] == [1, 2]
+    committer.close()
+
+
+async def test_an_idle_committer_commits_nothing(journal: Journal) -> None:
     committer = GroupCommitter(
         journal, asyncio.get_running_loop(), settings=RecordSettings(commit_ms=1)
     )

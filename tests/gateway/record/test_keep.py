@@ -17,7 +17,8 @@ UNCHANGED = Exploration("epsilon", (1,), (1,), (0.9,), ("",))
 
 
 def keeper(clock_s: Callable[[], float] = lambda: 0.0, **settings: float) -> Keeper:
-    return Keeper(RecordSettings(**{"trace_share": 0.0, **settings}), clock_s=clock_s)
+    chosen = {"trace_share": 0.0, **settings}
+    return Keeper(RecordSettings.model_validate(chosen), clock_s=clock_s)
 
 
 @pytest.mark.parametrize(

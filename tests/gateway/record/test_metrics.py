@@ -49,7 +49,9 @@ def test_sums_and_counts_are_exact(metrics: Metrics, make_decision: MakeDecision
         metrics.observe(make_decision(stages=stages), kept=False)
 
     assert value(metrics, "inference_requests_total", **VERSION, outcome="model") == 3
-    assert value(metrics, "inference_request_duration_seconds_sum", **VERSION) == 0.073
+    assert value(metrics, "inference_request_duration_seconds_sum", **VERSION) == pytest.approx(
+        0.073
+    )
     assert value(metrics, "inference_request_duration_seconds_count", **VERSION) == 3
     assert value(metrics, "queue_duration_seconds_sum", **VERSION) == pytest.approx(0.0006)
     assert value(metrics, "compute_duration_seconds_sum", **VERSION) == pytest.approx(0.0015)
@@ -124,7 +126,8 @@ def test_openmetrics_is_served_with_exemplars_of_kept_traces_only(
     server.close()
 
     assert kind.startswith("application/openmetrics-text")
-    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    samples = [sample for family in families for sample in family.samples]
     exemplars = {s.exemplar.labels["trace_id"] for s in samples if s.exemplar is not None}
     assert exemplars == {make_decision(2).trace_id}
     assert ("handrail_recorder_lag_seconds", 0.25) in {(s.name, s.value) for s in samples}

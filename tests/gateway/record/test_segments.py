@@ -1,5 +1,6 @@
 """The recorder sees whose segments there are, who lives, and what is new."""
 
+import fcntl
 import sqlite3
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from gateway.config import RecordSettings
 from gateway.record.journal import Journal
 from gateway.record.lock import FileLock, is_held
 from gateway.record.segments import (
+    BusySegmentError,
     CorruptSegmentError,
     Segment,
     delete_segment,
@@ -56,6 +58,38 @@ def test_a_removed_lock_file_cannot_be_held_by_two(tmp_path: Path) -> None:
     assert second is not None
     assert FileLock.take(path) is None
     second.release()
+
+
+def test_a_lock_file_removed_before_it_was_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.lock"
+    flock = fcntl.flock
+
+    def too_late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    lock = FileLock.take(path)
+
+    assert lock is not None
+    assert is_held(path)
+    lock.release()
+
+
+def test_the_newest_segment_is_open_while_its_writer_lives(
+    tmp_path: Path, settings: RecordSettings
+) -> None:
+    journal = Journal(tmp_path, writer="w", settings=settings)
+    journal.append(b"x")
+    journal.commit()
+    assert [segment.closed for segment in list_segments(tmp_path)] == [False]
+
+    journal.close()
+
+    assert [segment.closed for segment in list_segments(tmp_path)] == [True]
 
 
 def test_reading_goes_on_after_the_cursor(finished: Segment) -> None:
@@ -150,12 +184,12 @@ def test_what_precedes_the_damage_is_still_read(tmp_path: Path, settings: Record
         read_records(segment, len(records), limit_bytes=EVERYTHING)
 
 
-def test_a_segment_that_is_locked_is_not_called_corrupt(finished: Segment) -> None:
+def test_a_segment_that_is_being_closed_is_busy_and_not_corrupt(finished: Segment) -> None:
     with sqlite3.connect(finished.path, isolation_level=None) as rival:
         rival.execute("PRAGMA locking_mode=EXCLUSIVE")
         rival.execute("BEGIN EXCLUSIVE")
         rival.execute("INSERT INTO record (body) VALUES (x'00')")
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(BusySegmentError):
             read_records(finished, 0, limit_bytes=EVERYTHING)
         rival.execute("ROLLBACK")
     rival.close()

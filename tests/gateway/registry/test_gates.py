@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -64,14 +63,14 @@ def test_a_model_that_crashes_takes_only_its_trial_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash = f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
-    run_instead(monkeypatch, tmp_path, crash)
+    run_instead(monkeypatch, crash)
 
     with pytest.raises(BundleRefusedError, match=r"crashed on its golden rows \(signal 11\)"):
         admit(make_bundle(tmp_path / "bundle").path, TRUSTED)
 
 
 def test_a_model_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_instead(monkeypatch, tmp_path, "import time; time.sleep(60)")
+    run_instead(monkeypatch, "import time; time.sleep(60)")
 
     with pytest.raises(BundleRefusedError, match=r"did not answer its golden rows within 0\.5 s"):
         admit(make_bundle(tmp_path / "bundle").path, TRUSTED, trial_s=0.5)
@@ -80,7 +79,7 @@ def test_a_model_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_model_that_exits_quietly_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_instead(monkeypatch, tmp_path, "raise SystemExit(0)")
+    run_instead(monkeypatch, "raise SystemExit(0)")
 
     with pytest.raises(BundleRefusedError, match=r"without a result \(exit code 0\)"):
         admit(make_bundle(tmp_path / "bundle").path, TRUSTED)
@@ -92,9 +91,7 @@ def test_the_trial_sees_no_secret_of_the_gateway(
     monkeypatch.setenv("HANDRAIL_KEY", "hk_secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     seen = tmp_path / "seen"
-    run_instead(
-        monkeypatch, tmp_path, f"import os; open({str(seen)!r}, 'w').write(str(os.environ))"
-    )
+    run_instead(monkeypatch, f"import os; open({str(seen)!r}, 'w').write(str(os.environ))")
 
     with pytest.raises(BundleRefusedError):
         admit(make_bundle(tmp_path / "bundle").path, TRUSTED)
@@ -102,7 +99,7 @@ def test_the_trial_sees_no_secret_of_the_gateway(
     assert "secret" not in seen.read_text()
 
 
-def run_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
+def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let the trial run ``program``: what a model could do once it is loaded."""
     run = subprocess.run
 
@@ -110,4 +107,3 @@ def run_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -
         return run([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(gates.subprocess, "run", run_program)
-    assert os.path.isdir(tmp_path)

@@ -7,8 +7,8 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import ConflictError, UnknownModelError
-from gateway.registry import tables
 from gateway.registry import registry as registry_module
+from gateway.registry import tables
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.lifecycle import Snapshot

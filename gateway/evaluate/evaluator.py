@@ -1,0 +1,235 @@
+"""The shadow evaluator: one process that judges what the gateway answered.  START here.
+
+Spans notify it; the evidence is what it judges.  Everything it knows is in the database,
+so it may die at any time: the next one goes on from there, and the report is the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from gateway.config import Config
+from gateway.evaluate.judge import Judge
+from gateway.evaluate.judgements import Judgements
+from gateway.evaluate.outage import OUTAGES
+from gateway.evaluate.receiver import Receiver
+from gateway.evaluate.shadow import ShadowModel
+from gateway.evaluate.shadows import Shadow, ShadowLostError, ShadowProcess, ShadowRef
+from gateway.record.evidence import Evidence
+from gateway.registry.artifacts import ArtifactStore
+from gateway.registry.database import open_database
+from gateway.registry.registry import Registry
+from gateway.registry.routing import RoutingTable
+from models.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+SHADOW_CPUS = 0.1  # scheduling share: it works on what is left over
+LOAD_S = 120.0  # importing torch and starting CUDA on a busy machine took up to 30 s
+PREDICT_S = 60.0
+NS_PER_S = 10**9
+
+_T = TypeVar("_T")
+
+
+class Evaluator:
+    """Receives spans, judges the evidence and runs the shadows, until its process ends."""
+
+    def __init__(self, config: Config, *, grpc_port: int, http_port: int) -> None:
+        self._config = config
+        artifacts = ArtifactStore(config.artifacts_url)
+        engine = open_database(config.database_url)
+        self._registry = Registry(engine, artifacts)
+        self._judgements = Judgements(engine)
+        self._evidence = Evidence(config.evidence_url)
+        self._judge = Judge(self._evidence, self._judgements)
+        self._receiver = Receiver(self._judge.take, grpc_port=grpc_port, http_port=http_port)
+        # One thread for everything that waits for the database: writers would only queue there.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._shadows: dict[str, tuple[Shadow, asyncio.Task[None]]] = {}
+        self._starting, self._reloading = asyncio.Lock(), asyncio.Lock()
+        self._receiving = False
+        self._outages = 0
+
+    async def start(self) -> None:
+        """Make sure everything runs; called again and again by whoever looks after it.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        async with self._starting:
+            if not self._receiving:
+                await self._receiver.start()
+                self._receiving = True
+            settings = self._config.evaluate
+            self._keep("judge", self._judge.judge_notified, every_s=settings.judge_ms / 1000)
+            self._keep("reconcile", self._judge.reconcile, every_s=settings.reconcile_s)
+            if not _runs(self._loops.get("follow")):
+                self._loops["follow"] = asyncio.create_task(self._follow())
+
+    async def reload(self) -> None:
+        """Read the registry again: stop the shadows that are gone, begin those that are new."""
+        async with self._reloading:
+            wanted = await self._in_thread(self._wanted)
+            for model, (shadow, task) in list(self._shadows.items()):
+                if wanted.get(model) != shadow.ref or not _runs(task):
+                    task.cancel()
+                    del self._shadows[model]
+            for model in wanted.keys() - self._shadows.keys():
+                shadow = self._shadow(wanted[model])
+                self._shadows[model] = (shadow, asyncio.create_task(shadow.run()))
+
+    async def status(self) -> dict[str, Any]:
+        """Say what came in, what was judged, and how the shadows are."""
+        return {
+            "grpc_port": self._receiver.grpc_port,
+            "http_port": self._receiver.http_port,
+            "spans_received": self._receiver.spans_received,
+            "pending": self._judge.pending,
+            "judged": self._judge.notified + self._judge.reconciled,
+            "judged_by_span": self._judge.notified,
+            "outages": self._outages,
+            "shadows": {model: asdict(s.status) for model, (s, _) in self._shadows.items()},
+        }
+
+    async def stop(self) -> None:
+        """End everything; what was judged stays."""
+        tasks = [*self._loops.values(), *(task for _, task in self._shadows.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._receiver.stop()
+        self._executor.shutdown()
+
+    def _keep(self, name: str, work: Callable[[], int], *, every_s: float) -> None:
+        """Begin a loop, unless it runs."""
+        if not _runs(self._loops.get(name)):
+            self._loops[name] = asyncio.create_task(self._repeat(work, every_s))
+
+    async def _repeat(self, work: Callable[[], int], every_s: float) -> None:
+        while True:
+            try:
+                await self._in_thread(work)
+            except OUTAGES as error:
+                self._note_outage(error)
+            await asyncio.sleep(every_s)
+
+    async def _follow(self) -> None:
+        """Look at the registry now and then, for a change that nobody told."""
+        while True:
+            try:
+                await self.reload()
+            except OUTAGES as error:
+                self._note_outage(error)
+            await asyncio.sleep(self._config.evaluate.reconcile_s)
+
+    def _note_outage(self, error: Exception) -> None:
+        self._outages += 1
+        log.warning("evidence or database is away, trying again: %s", error)
+
+    def _wanted(self) -> dict[str, ShadowRef]:
+        """Ask the registry for the shadow of every model that has one."""
+        refs = (self._ref(table) for table in self._registry.tables())
+        return {ref.model: ref for ref in refs if ref is not None}
+
+    def _ref(self, table: RoutingTable) -> ShadowRef | None:
+        ref = None if table.shadow is None else table.ref(table.shadow)
+        if ref is None:
+            return None
+        since_s = max(
+            (
+                entry.at_s
+                for entry in self._registry.audit(table.model)
+                if entry.version == ref.version and entry.to_state == "shadow"
+            ),
+            default=0.0,
+        )
+        return ShadowRef(table.model, ref.version, ref.digest, int(since_s * NS_PER_S))
+
+    def _shadow(self, ref: ShadowRef) -> Shadow:
+        return Shadow(
+            ref,
+            self._evidence,
+            judgements=self._judgements,
+            launch=self._launch,
+            executor=self._executor,
+            poll_s=self._config.evaluate.judge_ms / 1000,
+        )
+
+    async def _launch(self, ref: ShadowRef) -> ShadowProcess:
+        cache = self._config.bundle_cache_dir
+        path = await asyncio.to_thread(self._registry.artifacts.fetch, ref.digest, cache)
+        return _RayShadow(path, ref.digest)
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+class _ShadowActor:
+    """A `ShadowModel` that loads when asked, so that a failure to is an error and not a death."""
+
+    def load(self, bundle_dir: Path, digest: str) -> None:
+        self._model = ShadowModel(bundle_dir, digest)
+
+    def predict(self, payloads: list[bytes]) -> list[list[float] | None]:
+        return self._model.predict(payloads)
+
+
+class _RayShadow:
+    """A shadow in a Ray worker of its own, which ends with the evaluator at the latest."""
+
+    def __init__(self, bundle_dir: Path, digest: str) -> None:
+        self._bundle = (bundle_dir, digest)
+        self._actor: Any = ray.remote(_ShadowActor).options(num_cpus=SHADOW_CPUS).remote()
+
+    async def load(self) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: it does not load, or does not reproduce its golden rows.
+            ShadowLostError: the process died, or took too long.
+        """
+        await _ask(self._actor.load.remote(*self._bundle), LOAD_S)
+
+    async def predict(self, payloads: Sequence[bytes]) -> list[list[float] | None]:
+        """Answer payloads.
+
+        Raises:
+            ShadowLostError: the process died, or took too long.
+        """
+        answers: list[list[float] | None] = await _ask(
+            self._actor.predict.remote(list(payloads)), PREDICT_S
+        )
+        return answers
+
+    def stop(self) -> None:
+        """Kill the worker."""
+        ray.kill(self._actor)
+
+
+async def _ask(reference: Any, timeout_s: float) -> Any:
+    try:
+        return await asyncio.wait_for(reference, timeout_s)
+    except TimeoutError as error:
+        raise ShadowLostError(f"it did not answer within {timeout_s:g} s") from error
+    except RayError as error:
+        if isinstance(error, ModelError):  # what the call raised, as Ray carries it over
+            raise
+        raise ShadowLostError(f"its process failed ({type(error).__name__})") from error
+
+
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    """Whether a loop runs; one that ended did so for a fault, which is logged here."""
+    if task is None:
+        return False
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a loop of the evaluator ended", exc_info=error)
+    return not task.done()

@@ -1,0 +1,79 @@
+"""From the evidence to the judgements: at once where a span told, in any case a little later."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.evaluate.judgements import Judgements
+from gateway.evaluate.notification import Notification
+from gateway.record.evidence import Evidence
+
+MAX_PENDING = 100_000  # notifications; beyond, senders are asked to come again
+BATCH = 5000  # predictions in one read of the evidence
+# Recorders of several nodes commit in any order, and a commit may be repeated for a while.
+OVERLAP_NS = 10 * 10**9
+# An older prediction is left to the reconciler: one stray span must not have the whole
+# evidence searched.
+NOTIFIED_WITHIN_NS = 600 * 10**9
+READER = "evidence"
+
+
+class Judge:
+    """Reads the evidence by notification and by position.  `take` may come from another thread."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        judgements: Judgements,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._evidence = evidence
+        self._judgements = judgements
+        self._clock_ns = clock_ns
+        self._lock = threading.Lock()
+        self._pending: dict[str, int] = {}  # prediction id -> arrived_ns
+        self.notified = 0  # requests judged because a span told
+        self.reconciled = 0  # requests judged without
+
+    @property
+    def pending(self) -> int:
+        """Notifications that wait."""
+        return len(self._pending)
+
+    def take(self, notifications: Sequence[Notification]) -> bool:
+        """Put notifications on the list; False, and none of them, if it is full."""
+        with self._lock:
+            if len(self._pending) + len(notifications) > MAX_PENDING:
+                return False
+            self._pending.update((n.prediction_id, n.arrived_ns) for n in notifications)
+        return True
+
+    def judge_notified(self) -> int:
+        """Judge what is on the list; return how many requests were new.
+
+        A prediction that the evidence does not hold yet is left to `reconcile`.
+        """
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        earliest_ns = self._clock_ns() - NOTIFIED_WITHIN_NS
+        recent = [(at, prediction) for prediction, at in pending.items() if at >= earliest_ns]
+        recent.sort()
+        changed = 0
+        for start in range(0, len(recent), BATCH):
+            batch = recent[start : start + BATCH]
+            ids = [prediction for _, prediction in batch]
+            found = self._evidence.read(since_ns=batch[0][0], ids=ids)
+            changed += self._judgements.record(decision for _, decision in found)
+        self.notified += changed
+        return changed
+
+    def reconcile(self) -> int:
+        """Judge everything committed since the last time; return how many requests were new."""
+        position = self._judgements.position(READER)
+        found = self._evidence.read(since_ns=max(0, position - OVERLAP_NS))
+        changed = self._judgements.record(decision for _, decision in found)
+        if found and found[-1][0] > position:
+            self._judgements.move(READER, found[-1][0])
+        self.reconciled += changed
+        return changed

@@ -1,0 +1,190 @@
+"""The report on one model: a pure function of what is stored.
+
+Neither the order in which requests, labels and shadow answers came, nor repetitions, nor
+restarts change it: it holds no clock.
+"""
+
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from gateway.evaluate.cells import Cells, is_answer
+from gateway.evaluate.expectations import NS_PER_MS, Expectation, judge_expectations
+from gateway.evaluate.tallies import Hits, ShadowTally, read_cells, read_labels, read_shadow
+from gateway.registry.database import reading
+from gateway.registry.registry import Registry
+from gateway.registry.routing import RoutingTable
+from guards.quality.confidence import confidence_sequence
+from guards.settings import Settings
+
+
+class Share(Settings):
+    """``hits`` of ``n``, with an interval that stays valid however often one looks."""
+
+    hits: int
+    n: int
+    estimate: float | None  # None of nothing
+    low: float
+    high: float
+
+
+class VersionReport(Settings):
+    """What one version did."""
+
+    version: str
+    role: Literal["live", "shadow", "previous", "other"]
+    requests: int
+    answered: int
+    rows: int
+    served_by: dict[str, int]  # answers
+    fallback_reasons: dict[str, float]  # share of the answers
+    flagged_share: float | None  # of the rows
+    rejected_share: float | None
+    explored_share: float | None
+    latency_p50_ms: float | None  # of the answers; right to 1 %
+    latency_p99_ms: float | None
+    accuracy: Share  # of the rows that it answered itself and that have a label
+
+
+class ShadowReport(Settings):
+    """What the shadow would have answered."""
+
+    version: str
+    payloads: int  # answered
+    failed: int  # payloads it could not answer
+    agreement: Share  # of the rows that the live version answered itself
+    accuracy: Share  # of the rows that have a label
+
+
+class Report(Settings):
+    """How a model does, and whether it does what it promises."""
+
+    model: str
+    revision: int  # of the routing table; 0 without one
+    live: str | None
+    alpha: float
+    requests: int
+    rows: int
+    unmatched_labels: int  # rows whose prediction is not known, or not yet
+    versions: tuple[VersionReport, ...]
+    shadow: ShadowReport | None
+    expectations: tuple[Expectation, ...]  # of the live version
+
+
+def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> Report:
+    """Report on one model.
+
+    Args:
+        engine: The database that `Judgements` and `LabelStore` write.
+        registry: Knows what the versions promise, and which one is live.
+        model: Its name.
+        alpha: Accepted chance that an interval ever misses.
+
+    Raises:
+        UnknownModelError: there is no such model.
+    """
+    registered = {row.version: row.manifest for row in registry.versions(model)}
+    table = registry.table(model)
+    with reading(engine) as connection:
+        cells = read_cells(connection, model)
+        right, unmatched = read_labels(connection, model)
+        shadow = None
+        if table is not None and table.shadow is not None:
+            tally = read_shadow(connection, model, table.shadow, live=table.live)
+            shadow = _shadow(table.shadow, tally, alpha)
+    names = sorted({cell.version for cell in cells.sums if cell.version} | set(registered))
+    versions = tuple(
+        _version(name, cells, right.get(name, Hits()), table=table, alpha=alpha) for name in names
+    )
+    expectations: tuple[Expectation, ...] = ()
+    if table is not None:
+        expectations = judge_expectations(
+            registered[table.live],
+            cells,
+            right.get(table.live, Hits()),
+            since_revision=_live_since(registry, table),
+            alpha=alpha,
+        )
+    total = cells.total()
+    return Report(
+        model=model,
+        revision=0 if table is None else table.revision,
+        live=None if table is None else table.live,
+        alpha=alpha,
+        requests=total.requests,
+        rows=total.rows,
+        unmatched_labels=unmatched,
+        versions=versions,
+        shadow=shadow,
+        expectations=expectations,
+    )
+
+
+def _live_since(registry: Registry, table: RoutingTable) -> int:
+    """Find the revision with which the live version became live, the last time."""
+    return max(
+        (
+            entry.revision
+            for entry in registry.audit(table.model)
+            if entry.version == table.live and entry.to_state == "live"
+        ),
+        default=0,
+    )
+
+
+def _version(
+    name: str, cells: Cells, right: Hits, *, table: RoutingTable | None, alpha: float
+) -> VersionReport:
+    own = cells.where(lambda cell: cell.version == name)
+    answers = own.where(is_answer)
+    total, answered = own.total(), answers.total().requests
+    reasons = answers.requests_by(lambda cell: cell.fallback_reason)
+    return VersionReport(
+        version=name,
+        role=_role(name, table),
+        requests=total.requests,
+        answered=answered,
+        rows=total.rows,
+        served_by=answers.requests_by(lambda cell: cell.served_by),
+        fallback_reasons={reason: n / answered for reason, n in reasons.items() if reason},
+        flagged_share=_ratio(total.flagged, total.rows),
+        rejected_share=_ratio(total.rejected, total.rows),
+        explored_share=_ratio(total.explored, total.rows),
+        latency_p50_ms=_ms(answers.duration_ns(0.50)),
+        latency_p99_ms=_ms(answers.duration_ns(0.99)),
+        accuracy=_share(right, alpha),
+    )
+
+
+def _shadow(version: str, tally: ShadowTally, alpha: float) -> ShadowReport:
+    return ShadowReport(
+        version=version,
+        payloads=tally.answered,
+        failed=tally.failed,
+        agreement=_share(tally.agreement, alpha),
+        accuracy=_share(tally.correct, alpha),
+    )
+
+
+def _share(counted: Hits, alpha: float) -> Share:
+    low, high = confidence_sequence(counted.hits, counted.n, alpha=alpha)
+    estimate = _ratio(counted.hits, counted.n)
+    return Share(hits=counted.hits, n=counted.n, estimate=estimate, low=low, high=high)
+
+
+def _role(name: str, table: RoutingTable | None) -> Literal["live", "shadow", "previous", "other"]:
+    if table is None:
+        return "other"
+    if name == table.live:
+        return "live"
+    if name == table.shadow:
+        return "shadow"
+    return "previous" if name == table.previous else "other"
+
+
+def _ms(duration_ns: float | None) -> float | None:
+    return None if duration_ns is None else duration_ns / NS_PER_MS
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,110 @@
+"""What commands print for people: rich tables and plain lines."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Json = dict[str, Any]
+
+
+def print_plain(told: Any) -> None:
+    """Print an answer of the API: a table of a list of objects, else one line per field."""
+    console = Console()
+    rows = told if isinstance(told, list) else None
+    if rows and all(isinstance(row, dict) for row in rows):
+        columns = list(rows[0])
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*(_cell(row.get(column)) for column in columns))
+        console.print(table)
+    elif isinstance(told, dict):
+        for name, value in told.items():
+            console.print(f"{name}: {_cell(value)}", soft_wrap=True, highlight=False)
+    else:
+        console.print(_cell(told))
+
+
+def print_status(status: Json) -> None:
+    """Print every model's report: its versions, its shadow, its expectations."""
+    console = Console()
+    for model in status["models"]:
+        state = "answers" if model["ready"] else "DOES NOT ANSWER"
+        console.print(f"[bold]{model['name']}[/bold]  {state}", highlight=False)
+        report = model["report"]
+        if report["versions"]:
+            console.print(versions_table(report))
+        if report["shadow"] is not None:
+            console.print(_shadow_line(report["shadow"]), highlight=False)
+        console.print(expectations_table(report["expectations"]))
+    for name, told in status["processes"].items():
+        console.print(f"{name}: {_cell(told)}", soft_wrap=True, highlight=False)
+
+
+def versions_table(report: Json) -> Table:
+    """Lay out what each version did."""
+    table = Table(
+        "version", "role", "requests", "answered", "rows", "flagged", "rejected", "p50 ms",
+        "p99 ms", "labels", "accuracy",
+    )  # fmt: skip
+    for version in report["versions"]:
+        table.add_row(
+            version["version"],
+            version["role"],
+            _cell(version["requests"]),
+            _cell(version["answered"]),
+            _cell(version["rows"]),
+            _share(version["flagged_share"]),
+            _share(version["rejected_share"]),
+            _cell(version["latency_p50_ms"]),
+            _cell(version["latency_p99_ms"]),
+            _cell(version["accuracy"]["n"]),
+            interval(version["accuracy"]),
+        )
+    return table
+
+
+def _shadow_line(shadow: Json) -> str:
+    return (
+        f"shadow {shadow['version']}: {shadow['payloads']} payloads answered, "
+        f"{shadow['failed']} failed; agreement {interval(shadow['agreement'])} "
+        f"of {shadow['agreement']['n']} rows; accuracy {interval(shadow['accuracy'])}"
+    )
+
+
+def expectations_table(expectations: list[Json]) -> Table:
+    """Lay out what was promised and how it stands."""
+    table = Table("expectation", "target", "state", "why")
+    colours = {"holds": "green", "violated": "red", "unknown": "yellow"}
+    for found in expectations:
+        state = found["state"]
+        table.add_row(
+            found["name"],
+            _cell(found["target"]),
+            f"[{colours[state]}]{state}[/]",
+            found["reason"],
+        )
+    return table
+
+
+def interval(share: Json) -> str:
+    """Write a share with its confidence interval."""
+    if share["estimate"] is None:
+        return "-"
+    return f"{share['estimate']:.3f} ({share['low']:.3f}-{share['high']:.3f})"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.4f}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return str(value)

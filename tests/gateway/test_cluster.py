@@ -1,0 +1,38 @@
+"""The machines of ``ray_cluster.yaml`` run with the environment the code expects."""
+
+import json
+import shlex
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+from gateway.cluster import cluster_environment, free_ports
+from gateway.config import load_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_cluster_file_is_valid_against_rays_own_schema() -> None:
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+
+    jsonschema.validate(
+        yaml.safe_load((ROOT / "ray_cluster.yaml").read_text()), json.loads(schema.read_text())
+    )
+
+
+@pytest.mark.parametrize("node", ["head", "worker"])
+def test_every_node_exports_the_environment_of_the_gateway(node: str, tmp_path: Path) -> None:
+    cluster = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+    expected = cluster_environment(load_config(tmp_path, ray={"proxy": "haproxy"}))
+
+    line = cluster[f"{node}_start_ray_commands"][-1]
+    export = next(part for part in line.split(";") if part.strip().startswith("export"))
+
+    assert dict(pair.split("=", 1) for pair in shlex.split(export)[1:]) == expected
+
+
+def test_free_ports_are_all_different() -> None:
+    assert len(set(free_ports(20))) == 20
