@@ -6,6 +6,7 @@ so it may die at any time: the next one goes on from there, and the report is th
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -176,8 +177,9 @@ class Evaluator:
 class _ShadowActor:
     """A `ShadowModel` that loads when asked, so that a failure to is an error and not a death."""
 
-    def load(self, bundle_dir: Path, digest: str) -> None:
+    def load(self, bundle_dir: Path, digest: str) -> int:
         self._model = ShadowModel(bundle_dir, digest)
+        return os.getpid()
 
     def predict(self, payloads: list[bytes]) -> list[list[float] | None]:
         return self._model.predict(payloads)
@@ -190,14 +192,15 @@ class _RayShadow:
         self._bundle = (bundle_dir, digest)
         self._actor: Any = ray.remote(_ShadowActor).options(num_cpus=SHADOW_CPUS).remote()
 
-    async def load(self) -> None:
-        """Load the model.
+    async def load(self) -> int:
+        """Load the model; return the process id.
 
         Raises:
             ModelError: it does not load, or does not reproduce its golden rows.
             ShadowLostError: the process died, or took too long.
         """
-        await _ask(self._actor.load.remote(*self._bundle), LOAD_S)
+        pid: int = await _ask(self._actor.load.remote(*self._bundle), LOAD_S)
+        return pid
 
     async def predict(self, payloads: Sequence[bytes]) -> list[list[float] | None]:
         """Answer payloads.

@@ -40,10 +40,6 @@ class ShadowModel:
         self._runtime = open_runtime(bundle)
         check_golden(bundle, self._runtime)
 
-    def ready(self) -> bool:
-        """Answer once it is loaded."""
-        return True
-
     def predict(self, payloads: Sequence[Payload | bytes]) -> list[list[float] | None]:
         """Answer each payload with one number per row; None where that was not possible.
 

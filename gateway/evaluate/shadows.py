@@ -44,8 +44,8 @@ class ShadowLostError(Exception):
 class ShadowProcess(Protocol):
     """A process that holds the model.  Both verbs raise `ShadowLostError`."""
 
-    async def load(self) -> None:
-        """Return once it answers."""
+    async def load(self) -> int:
+        """Return its process id, once it answers."""
         ...
 
     async def predict(self, payloads: Sequence[bytes]) -> list[list[float] | None]:
@@ -78,7 +78,8 @@ class ShadowStatus:
 
     version: str
     state: Literal["loading", "ready", "failed"] = "loading"
-    reason: str = ""  # of the last failure
+    reason: str = ""  # of the failure
+    pid: int | None = None
     answered: int = 0  # payloads, by this evaluator
     failed: int = 0
     restarts: int = 0
@@ -132,8 +133,8 @@ class Shadow:
         self._note(state="loading")
         process = await self._launch(self.ref)
         try:
-            await process.load()
-            self._note(state="ready", reason="")
+            pid = await process.load()
+            self._note(state="ready", reason="", pid=pid)
             while True:
                 batch = await self._in_thread(self._next)
                 if batch is None:
@@ -142,6 +143,7 @@ class Shadow:
                     await self._answer(process, batch)
         finally:
             process.stop()
+            self._note(pid=None)
 
     async def _answer(self, process: ShadowProcess, batch: _Batch) -> None:
         """Have one batch answered and kept.

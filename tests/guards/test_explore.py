@@ -182,7 +182,7 @@ def test_sequential_keys_and_items_draw_uniform_independent_numbers() -> None:
 
     assert ((uniforms > 0) & (uniforms <= 1)).all()
     assert kstest(uniforms.ravel(), "uniform").pvalue > 1e-3
-    correlations = np.corrcoef(uniforms.T)[np.triu_indices(8, 1)]
+    correlations = np.asarray(np.corrcoef(uniforms.T))[np.triu_indices(8, 1)]
     assert np.abs(correlations).max() < 4.5 / np.sqrt(5000)
 
 

@@ -98,7 +98,7 @@ def test_reasons_say_what_was_expected() -> None:
 def test_whole_numbers_are_read_as_numbers() -> None:
     rows = np.array([[40, 1, 1000, 0, 8, 16], [40, 2, 1000, 0, 8, 16]])
 
-    assert guard().check(rows).actions.tolist() == [Action.ALLOW, Action.FLAG]  # type: ignore[arg-type]
+    assert guard().check(rows).actions.tolist() == [Action.ALLOW, Action.FLAG]
 
 
 def test_limits_are_rounded_like_the_values_they_judge() -> None:

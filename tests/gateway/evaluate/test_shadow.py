@@ -1,6 +1,7 @@
 """A shadow answers what it can, and whatever happens to it harms nobody."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -92,8 +93,8 @@ class InThisProcess:
         self._poison = poison
         self._losses = losses  # batch sizes that were lost
 
-    async def load(self) -> None:
-        await asyncio.sleep(0)
+    async def load(self) -> int:
+        return os.getpid()
 
     async def predict(self, payloads: Sequence[bytes]) -> list[list[float] | None]:
         if self._poison is not None and any(self._poison in payload for payload in payloads):
