@@ -203,7 +203,7 @@ def demo(
     keep: Annotated[Path | None, typer.Option(help="Leave bundles and state here.")] = None,
 ) -> None:
     """Run the main job on real data, from training to the evaluator's verdict."""
-    from gateway.demo import run_demo
+    from gateway.demo.run import run_demo
 
     raise typer.Exit(run_demo(keep))
 

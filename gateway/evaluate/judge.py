@@ -10,8 +10,9 @@ from gateway.record.evidence import Evidence
 
 MAX_PENDING = 100_000  # notifications; beyond, senders are asked to come again
 BATCH = 5000  # predictions in one read of the evidence
-# Recorders of several nodes commit in any order, and a commit may be repeated for a while.
-OVERLAP_NS = 10 * 10**9
+# Recorders of several nodes commit in any order, and may repeat a commit for a while: every
+# so often the reconciler goes back this far.
+SWEEP_NS = 60 * 10**9
 # An older prediction is left to the reconciler: one stray span must not have the whole
 # evidence searched.
 NOTIFIED_WITHIN_NS = 600 * 10**9
@@ -33,6 +34,7 @@ class Judge:
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._pending: dict[str, int] = {}  # prediction id -> arrived_ns
+        self._swept_ns = 0  # when it last went back
         self.notified = 0  # requests judged because a span told
         self.reconciled = 0  # requests judged without
 
@@ -70,10 +72,13 @@ class Judge:
 
     def reconcile(self) -> int:
         """Judge everything committed since the last time; return how many requests were new."""
-        position = self._judgements.position(READER)
-        found = self._evidence.read(since_ns=max(0, position - OVERLAP_NS))
+        position, now_ns = self._judgements.position(READER), self._clock_ns()
+        sweeps = now_ns - self._swept_ns >= SWEEP_NS
+        found = self._evidence.read(since_ns=max(0, position - SWEEP_NS) if sweeps else position)
         changed = self._judgements.record(decision for _, decision in found)
         if found and found[-1][0] > position:
             self._judgements.move(READER, found[-1][0])
+        if sweeps:
+            self._swept_ns = now_ns
         self.reconciled += changed
         return changed

@@ -204,7 +204,7 @@ def build_table(snapshot: Snapshot, plan: Plan) -> RoutingTable | None:
         snapshot = _with(snapshot, plan.arrival)
     old = snapshot.table
     placed = [v for v in (plan.live, plan.previous, plan.shadow) if v is not None]
-    rungs = [rung for version in placed[:1] for rung in rung_versions(snapshot.row(version).manifest)]
+    rungs = [rung for version in placed for rung in rung_versions(snapshot.row(version).manifest)]
     return RoutingTable(
         model=snapshot.model,
         revision=snapshot.revision + 1,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import beta, binom
@@ -71,7 +71,6 @@ def test_more_certainty_asks_for_a_wider_interval(seen: tuple[int, int]) -> None
     assert wide[1] >= narrow[1]
 
 
-@settings(max_examples=3000)
 @given(seen=counts.filter(lambda seen: seen[0] > 0))
 def test_the_wealth_against_the_lower_end_is_exactly_what_excludes_it(
     seen: tuple[int, int],

@@ -208,19 +208,37 @@ def test_a_full_list_takes_no_more_and_an_old_notification_searches_nothing(
     assert judge.pending == 0
 
 
+def test_a_commit_that_came_out_of_order_is_found_within_a_minute(
+    tmp_path: Path, engine: Engine, decisions: list[Decision]
+) -> None:
+    url = str(tmp_path / "evidence")
+    now_ns = 10**18
+    judge = Judge(Evidence(url), Judgements(engine), clock_ns=lambda: now_ns)
+    Evidence(url, clock_ns=lambda: now_ns).append(decisions[:5], through={})
+    assert judge.reconcile() == 5
+
+    Evidence(url, clock_ns=lambda: now_ns - 50 * 10**9).append(decisions[5:], through={})
+    now_ns += 30 * 10**9
+    assert judge.reconcile() == 0
+    now_ns += 30 * 10**9
+    assert judge.reconcile() == 15
+
+
 @pytest.fixture
 def small_ray() -> Iterator[None]:
-    ray.init(
-        num_cpus=2,
-        object_store_memory=80 * 1024 * 1024,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=tempfile.mkdtemp(prefix="hr-", dir="/tmp"),  # sockets below it: keep it short
-    )
-    yield
-    ray.shutdown()
+    # Sockets lie below it, whose paths must stay under 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="hr-", dir="/tmp", ignore_cleanup_errors=True) as temp:
+        ray.init(
+            num_cpus=2,
+            object_store_memory=80 * 1024 * 1024,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=temp,
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.mark.e2e

@@ -31,8 +31,9 @@ from gateway.evaluate.notification import Inbox, Notification, OverloadedError
 from gateway.evaluate.receiver import MAX_BYTES, Receiver
 
 PREDICTION = "0123456789abcdef0123456789abcdef"
-ATTRIBUTES = {
-    "handrail.evidence.ref": f"2026-11-24/{PREDICTION}",
+REFERENCE = f"2026-11-24/{PREDICTION}"
+ATTRIBUTES: dict[str, str | int] = {
+    "handrail.evidence.ref": REFERENCE,
     "handrail.model.name": "digits",
     "handrail.rows": 3,
 }
@@ -57,13 +58,13 @@ class Taken(list[Notification]):
         return True
 
 
-def spans(count: int = 1, **attributes: Any) -> list[ReadableSpan]:
+def spans(count: int) -> list[ReadableSpan]:
     """Real SDK spans: a SERVER span with a child, ``count`` times."""
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
     made = []
     for _ in range(count):
         with tracer.start_as_current_span(
-            "POST", kind=SpanKind.SERVER, attributes=ATTRIBUTES | attributes
+            "POST", kind=SpanKind.SERVER, attributes=ATTRIBUTES
         ) as server:
             child = tracer.start_span("infer")
             child.end()
@@ -72,13 +73,17 @@ def spans(count: int = 1, **attributes: Any) -> list[ReadableSpan]:
 
 
 def message(
-    kind: Any = Span.SPAN_KIND_SERVER, *, trace_id: bytes = b"t" * 16, **attributes: str
+    kind: Any = Span.SPAN_KIND_SERVER,
+    *,
+    trace_id: bytes = b"t" * 16,
+    reference: str = REFERENCE,
+    model: str = "digits",
 ) -> ExportTraceServiceRequest:
     request = ExportTraceServiceRequest()
     span = request.resource_spans.add().scope_spans.add().spans.add()
     span.kind, span.trace_id, span.span_id, span.start_time_unix_nano = kind, trace_id, b"s" * 8, 77
-    for key, value in (ATTRIBUTES | attributes).items():
-        span.attributes.add(key=key).value.string_value = str(value)
+    span.attributes.add(key="handrail.evidence.ref").value.string_value = reference
+    span.attributes.add(key="handrail.model.name").value.string_value = model
     return request
 
 
@@ -148,9 +153,9 @@ def test_spans_of_other_kinds_are_counted_and_left_alone(kind: Any) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        message(**{"handrail.evidence.ref": "nonsense"}),
-        message(**{"handrail.evidence.ref": f"2026-11-24/{PREDICTION}x"}),
-        message(**{"handrail.model.name": ""}),
+        message(reference="nonsense"),
+        message(reference=REFERENCE + "x"),
+        message(model=""),
         message(trace_id=b"short"),
     ],
 )
@@ -208,7 +213,7 @@ async def _post(
 
 
 async def test_an_http_answer_is_protobuf_and_tells_what_was_rejected() -> None:
-    body = message(**{"handrail.evidence.ref": "nonsense"}).SerializeToString()
+    body = message(reference="nonsense").SerializeToString()
     answer = await _post(body)
 
     assert answer.status_code == 200
