@@ -271,6 +271,7 @@ class Gateway:
     def stop(self) -> None:
         """Flush what is recorded and stop every process that was started."""
         if self._recorder is not None:
+            time.sleep(5 * self._config.record.commit_ms / 1000)  # the last answers' records
             try:
                 ray.get(self._recorder.flush.remote(), timeout=10)
             except ray.exceptions.RayError as error:

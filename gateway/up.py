@@ -128,6 +128,7 @@ def _serve(config: Config) -> None:
     gateway = Gateway(config)
     try:
         fresh_key = gateway.start()
+        _listen_for_signals()  # again: Ray has put its own handlers in the way
         announce(config.state, url=gateway.url, pid=os.getpid())
         if fresh_key is not None:
             sys.stdout.write(f"admin key (shown once): {fresh_key}\n")

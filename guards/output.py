@@ -36,7 +36,7 @@ class OutputGuard:
         outputs = rows[:, None] if rows.ndim == 1 else rows
         best = outputs.max(axis=1)  # NaN if the row holds one
         finite = np.isfinite(outputs).all(axis=1)
-        least = self._settings.min_confidence or 0.0  # 0 is off, also for values below it
+        least = self._settings.min_confidence or -np.inf  # 0 is off, also for values below it
         unsure = finite & (best < least)
         actions = np.zeros(len(outputs), np.uint8)
         actions[unsure] = self._low_confidence

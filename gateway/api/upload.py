@@ -128,7 +128,7 @@ class TarReader:
             raise BundleRefusedError(
                 f"{which} is not a plain file; write the archive with --format=ustar"
             )
-        if False:
+        if entry.size < 0:
             raise BadRequestError(f"{which} has a negative size")
         if name.casefold() in self._names:
             raise BundleRefusedError(f"{which} repeats a name")

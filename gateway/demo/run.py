@@ -168,7 +168,7 @@ def _wait_until_judged(
         live = next(v for v in report["versions"] if v["role"] == "live")
         shadow = report["shadow"]
         progress.update(step, completed=min(report["requests"], tally.requests))
-        is_shadow_done = shadow is None or shadow["agreement"]["n"] >= tally.answered
+        is_shadow_done = shadow is None or shadow["agreement"]["n"] >= tally.by_model
         is_counted = report["requests"] >= tally.requests
         if is_counted and is_shadow_done and live["accuracy"]["n"] >= tally.answered:
             return report

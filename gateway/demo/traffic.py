@@ -31,6 +31,7 @@ class Tally:
     forced: int = 0  # requests with an impossible deadline
     fallbacks: int = 0  # of those, answered by the ladder and marked so
     predictions: list[tuple[str, int]] = field(default_factory=list)  # id, row of the example
+    by_model: int = 0  # rows of any kind that the model answered itself
     answered: int = 0  # ordinary rows that the model answered itself
     right: int = 0  # of those
 
@@ -93,6 +94,8 @@ def _count(tally: Tally, asked: Asked, example: Example) -> None:
     if asked.answer is None and asked.refused != "rejected_by_guard":
         tally.lost += 1
         return
+    if asked.answer is not None and asked.answer.served_by == "model":
+        tally.by_model += 1
     if asked.kind:
         tally.strange[asked.kind] = tally.strange.get(asked.kind, 0) + 1
         tally.detected[asked.kind] = tally.detected.get(asked.kind, 0) + asked.is_strange

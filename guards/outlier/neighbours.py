@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from guards.outlier.whitening import Basis
 
-FOLD = 4  # layers per fold of the search for the smallest; no slower than 8, faster than 2 or 16
-PADDED = 64  # reference rows are filled up to a multiple, which then folds twice
+FOLD = 4  # layers per fold of the search for the smallest; no slower than 8, faster than 16
+PADDED = 64  # reference rows are filled up to a multiple of it, so that they fold evenly
 SPARE = 3  # candidates beyond k, so that rounding of the fast pass cannot lose a neighbour
 BLOCK_ROWS = 64  # 64 rows x 2 spaces x 4,096 distances = 2 MiB: stays in cache
 ONE_PASS_ROWS = 4  # so few rows are sorted through faster than grouped

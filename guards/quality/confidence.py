@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaln, xlog1py, xlogy
 
-PRIOR = 0.5  # Jeffreys: near the best width over many decades of n, for shares near 0 and 1 too
+PRIOR = 0.5  # Jeffreys: favours no share, yet loses little where shares usually lie, near 0 or 1
 SMALLEST = 1e-300  # stands for a share of 0, whose logarithm is -inf
 
 

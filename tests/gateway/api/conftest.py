@@ -31,6 +31,7 @@ class HandFleet:
     unready: set[str] = field(default_factory=set)
     fails_to_deploy: bool = False
     hold: asyncio.Event | None = None  # a deployment waits for it
+    delays_s: list[float] = field(default_factory=list)  # of the next pushes
 
     async def deploy(self, model: str) -> None:
         if self.hold is not None:
@@ -40,6 +41,7 @@ class HandFleet:
         self.deployed.append(model)
 
     async def push(self, table: RoutingTable) -> int:
+        await asyncio.sleep(self.delays_s.pop(0) if self.delays_s else 0)
         self.pushed.append(table)
         return self.replicas
 

@@ -103,7 +103,7 @@ async def test_allowed_hosts_are_answered(stranger: httpx.AsyncClient, host: str
      "localhost:", "localhost:80:80", "localhost:port", "localhost/..", "localhost evil", "é"],
 )  # fmt: skip
 async def test_other_hosts_are_refused(stranger: httpx.AsyncClient, host: str) -> None:
-    response = await stranger.get("/v2", headers={"host": host.encode("latin-1")})
+    response = await stranger.get("/v2", headers={b"host": host.encode("latin-1")})
 
     assert response.status_code == 403
     assert response.json()["code"] == "forbidden"
@@ -127,7 +127,7 @@ async def test_whatever_a_web_page_sends_is_refused(client: httpx.AsyncClient, o
 async def test_a_key_that_nobody_holds_is_never_ignored(
     stranger: httpx.AsyncClient, authorization: str
 ) -> None:
-    headers = {"authorization": authorization.encode("latin-1")}
+    headers = {b"authorization": authorization.encode("latin-1")}
     for path in ("/v2", "/api/v1/models"):
         response = await stranger.get(path, headers=headers)
         assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")

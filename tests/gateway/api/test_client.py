@@ -121,7 +121,7 @@ def test_a_request_says_what_was_asked(binary: bool) -> None:
     )
 
     assert (answer.prediction_id, answer.served_by) == ("p", "model")
-    np.testing.assert_array_equal(answer.outputs["y"], np.float32([[0.5, np.nan]]))
+    np.testing.assert_array_equal(answer.outputs["y"], np.array([[0.5, np.nan]], dtype=np.float32))
     request = seen[0]
     assert request.url.path == "/v2/models/toy/versions/3/infer"
     assert request.headers["x-request-id"] == "r-1"

@@ -188,6 +188,7 @@ async def test_changes_of_one_model_wait_for_each_other(
 ) -> None:
     await register(client, bundles())
     await register(client, bundles("2"))
+    fleet.delays_s = [0.3, 0.2, 0.1]  # without waiting, the last would arrive first
     promotions = [
         client.post("/api/v1/models/toy/promote", json={"version": str(turn % 2 + 1)})
         for turn in range(6)

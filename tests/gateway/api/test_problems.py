@@ -47,7 +47,7 @@ async def test_a_method_that_works_is_named(client: httpx.AsyncClient) -> None:
 async def test_a_request_id_that_could_do_harm_is_replaced(
     client: httpx.AsyncClient, given: str
 ) -> None:
-    response = await client.get("/nowhere", headers={"x-request-id": given.encode("latin-1")})
+    response = await client.get("/nowhere", headers={b"x-request-id": given.encode("latin-1")})
     assert len(response.json()["request_id"]) == 32
 
 

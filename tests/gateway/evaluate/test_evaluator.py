@@ -196,16 +196,26 @@ async def test_evidence_that_is_away_for_a_while_stops_nothing(
         assert (await evaluator.status())["outages"] > 0
 
 
-def test_a_full_list_takes_no_more_and_an_old_notification_searches_nothing(
-    tmp_path: Path, engine: Engine
-) -> None:
+def test_a_full_list_takes_no_more(tmp_path: Path, engine: Engine) -> None:
     judge = Judge(Evidence(str(tmp_path / "evidence")), Judgements(engine))
     many = [Notification("", "", f"{n:032x}", "mlp", 1) for n in range(MAX_PENDING)]
 
     assert judge.take(many)
     assert not judge.take([Notification("", "", "f" * 32, "mlp", 1)])
+    assert judge.pending == MAX_PENDING
+
+
+def test_a_notification_of_long_ago_is_left_to_the_reconciler(
+    tmp_path: Path, engine: Engine, decisions: list[Decision]
+) -> None:
+    url, old = str(tmp_path / "evidence"), decisions[0]
+    Evidence(url).append([old], through={})
+    judge = Judge(Evidence(url), Judgements(engine), clock_ns=lambda: old.arrived_ns + 10**13)
+    judge.take([Notification("", "", old.prediction_id, "mlp", old.arrived_ns)])
+
     assert judge.judge_notified() == 0
     assert judge.pending == 0
+    assert judge.reconcile() == 1
 
 
 def test_a_commit_that_came_out_of_order_is_found_within_a_minute(

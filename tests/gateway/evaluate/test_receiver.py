@@ -233,7 +233,7 @@ GZIP = PROTOBUF | {"content-encoding": "gzip"}
         (b"", PROTOBUF | {"content-encoding": "br"}, 415),
         (b"\xff\xff", PROTOBUF, 400),
         (b"not gzip", GZIP, 400),
-        (gzip.compress(b"a" * 1000)[:-4], GZIP, 400),
+        (gzip.compress(b"")[:-4], GZIP, 400),
         (gzip.compress(b"") + b"more", GZIP, 400),
         (gzip.compress(bytes(MAX_BYTES + 1)), GZIP, 413),
         (bytes(MAX_BYTES + 1), PROTOBUF, 413),

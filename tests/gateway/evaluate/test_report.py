@@ -194,10 +194,19 @@ def test_the_last_try_of_a_request_counts_and_only_it(engine: Engine, registry: 
 
     assert judgements.record([first]) == 1
     assert judgements.record([second]) == 1
-    assert judgements.record([first, second]) == 0
+    assert judgements.record([second, first]) == 0
     found = _report(engine, registry)
     assert (found.requests, found.rows) == (1, 3)
     assert _version(engine, registry).served_by == {"fallback:version": 1}
+
+
+def test_of_two_tries_in_one_reading_the_last_one_counts(
+    engine: Engine, registry: Registry
+) -> None:
+    last = decide(0, arrived_ns=decide(0).arrived_ns + 1, rows=3)
+
+    assert Judgements(engine).record([last, decide(0)]) == 1
+    assert _report(engine, registry).rows == 3
 
 
 def test_a_shadow_is_compared_with_the_live_version_and_with_labels(

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from gateway.evaluate import shadows
@@ -21,10 +23,11 @@ from gateway.record.decision import JUDGED_ROWS_MAX, Decision, Payload, Tensor
 from gateway.record.evidence import Evidence
 from gateway.registry.registry import Registry
 from models.bundle import Bundle
-from models.errors import BundleError
+from models.errors import BundleError, RuntimeFailedError
 from models.examples import mlp
 from models.prediction import predicted
 from models.runtime.catalog import open_runtime
+from models.runtime.protocol import Runtime, Tensors
 from tests.gateway.evaluate.decisions import decide, payload_of
 
 
@@ -76,6 +79,30 @@ def test_a_payload_it_cannot_answer_takes_no_other_with_it(
     assert middle is None
     assert first is not None
     assert first == last
+
+
+class Picky:
+    """A runtime that fails on NaN, as some models do."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        if np.isnan(inputs["features"]).any():
+            raise RuntimeFailedError("mlp", "it refused the rows")
+        return self._runtime.predict(inputs)
+
+
+def test_rows_that_the_model_fails_on_take_no_other_with_them(
+    bundles: tuple[Bundle, Bundle],
+) -> None:
+    model = ShadowModel(bundles[1].path, bundles[1].digest)
+    model._runtime = Picky(model._runtime)
+    good, bad = payload_of(_rows(2)), payload_of(np.full((1, 30), np.nan))
+
+    answers = model.predict([good, bad, good])
+    assert answers == [*model.predict([good]), None, *model.predict([good])]
+    assert answers[0] is not None
 
 
 def test_another_bundle_than_the_registered_one_is_not_loaded(

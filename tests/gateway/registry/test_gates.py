@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from gateway.errors import BundleRefusedError
-from gateway.registry import gates
 from gateway.registry.gates import admit
 from models.seal import seal
 from models.signing import SigningKey, TrustedKeys
@@ -106,4 +105,4 @@ def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     def run_program(command: list[str], **options: object) -> object:
         return run([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(gates.subprocess, "run", run_program)
+    monkeypatch.setattr(subprocess, "run", run_program)

@@ -128,8 +128,8 @@ def test_no_sequence_of_calls_makes_the_registry_inconsistent(
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=15,
+            max_examples=60,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),

@@ -122,6 +122,21 @@ def test_a_new_shadow_takes_the_place_of_the_old_one(registry: Registry, tmp_pat
     assert states(registry) == {"1": "live", "2": "retired", "3": "shadow"}
 
 
+def test_a_previous_version_may_be_the_shadow_until_it_is_live_again(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first = make_bundle(tmp_path / "1")
+    live(registry, first)
+    live(registry, make_bundle(tmp_path / "2", "2"))
+
+    both = shadow(registry, first)
+    assert (both.live, both.shadow, both.previous) == ("2", "1", "1")
+
+    table = registry.rollback("toy", who="bob", why="")
+    assert (table.live, table.shadow, table.previous) == ("1", None, None)
+    assert states(registry) == {"1": "live", "2": "retired"}
+
+
 def test_a_rejected_live_version_gives_way_to_the_previous_one(
     registry: Registry, tmp_path: Path
 ) -> None:
