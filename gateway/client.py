@@ -87,12 +87,9 @@ class Client:
         body, json_bytes = encode_request(
             inputs, timeout_ms=timeout_ms, outputs=outputs, binary=binary, request_id=request_id
         )
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/octet-stream" if binary else "application/json"}
         if binary:
-            headers = {
-                "Content-Type": "application/octet-stream",
-                HEADER_LENGTH: str(json_bytes),
-            }
+            headers[HEADER_LENGTH] = str(json_bytes)
         if request_id is not None:
             headers["X-Request-Id"] = request_id
         at = "" if version is None else f"/versions/{version}"

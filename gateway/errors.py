@@ -265,7 +265,8 @@ class UnansweredError(GatewayError):
 
     def __str__(self) -> str:
         """Say why the model's own answer could not be used, and what else was tried."""
-        return f"model {self.model!r} gave no usable answer ({self.reason}); tried: {', '.join(self.tried)}"
+        tried = ", ".join(self.tried)
+        return f"model {self.model!r} gave no usable answer ({self.reason}); tried: {tried}"
 
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, str]:

@@ -48,22 +48,26 @@ def build_api(
         redirect_slashes=False,
         telemetry={"tracing": False},
     )
-    app.include_router(ProtocolRoutes(registry, fleet).router())
-    routes = ManagementRoutes(registry, fleet, config=config, trusted=trusted, report=report)
-    app.include_router(routes.router())
+    management = ManagementRoutes(registry, fleet, config=config, trusted=trusted, report=report)
+    for routes in (ProtocolRoutes(registry, fleet), management):
+        app.include_router(routes.router())
     install_problems(app)
+    _stand_guard(app, keys, config)
+    return app
 
-    def max_bytes(path: str) -> int:
-        return config.server.max_bundle_bytes if path == MODELS_PATH else MAX_JSON_BYTES
 
-    app.add_middleware(BodyLimit, max_bytes=max_bytes)
+def _stand_guard(app: FastAPI, keys: ApiKeys, config: Config) -> None:
+    """Put in front of every route who may come in, and how much they may bring."""
+    bundle_bytes = config.server.max_bundle_bytes
+    app.add_middleware(
+        BodyLimit, max_bytes=lambda path: bundle_bytes if path == MODELS_PATH else MAX_JSON_BYTES
+    )
     app.add_middleware(
         Access,
         allowed_hosts=config.server.allowed_hosts,
         keys=keys,
         open_rights=open_rights(config.server.host),
     )
-    return app
 
 
 def open_rights(host: str) -> frozenset[Right]:
