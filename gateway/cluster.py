@@ -43,6 +43,7 @@ BOTH = {
     "RAY_SERVE_STOP_FAILED_ROLLING_UPDATES": "1",
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": EDGE,
+    "RAY_worker_niceness": "0",  # Ray would run the replicas behind everything else on a machine
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
 }

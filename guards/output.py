@@ -34,8 +34,11 @@ class OutputGuard:
     def check(self, rows: Rows) -> Verdict:
         """Judge the outputs of each row, shape (n, k), k at least 1; (n,) is read as (n, 1)."""
         outputs = rows[:, None] if rows.ndim == 1 else rows
+        is_finite = np.isfinite(outputs)
+        if not self._settings.min_confidence and is_finite.all():
+            return Verdict(self.name, np.zeros(len(outputs), np.uint8))
         best = outputs.max(axis=1)  # NaN if the row holds one
-        finite = np.isfinite(outputs).all(axis=1)
+        finite = is_finite.all(axis=1)
         least = self._settings.min_confidence or -np.inf  # 0 is off, also for values below it
         unsure = finite & (best < least)
         actions = np.zeros(len(outputs), np.uint8)

@@ -73,6 +73,11 @@ class Verdict:
         default_factory=dict
     )  # by row, strange rows only
 
+    @property
+    def is_clear(self) -> bool:
+        """Nothing was strange: a row that is not simply allowed always has a reason."""
+        return not self.reasons
+
     def rows(self, start: int, stop: int) -> "Verdict":
         """Cut out the rows of one request from the verdict of a batch."""
         return Verdict(

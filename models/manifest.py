@@ -1,5 +1,6 @@
 """model.yaml as a frozen pydantic model.  START here: this is what a bundle promises."""
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -64,7 +65,7 @@ class TensorSpec(Settings):
     @property
     def row_width(self) -> int:
         """Numbers in one row."""
-        return int(np.prod(self.row_shape, dtype=np.int64)) if self.row_shape else 1
+        return math.prod(self.row_shape)
 
 
 class Signature(Settings):

@@ -1,5 +1,7 @@
 """What a micro-batch of a version costs, learnt while it serves."""
 
+BUCKETS = 32  # powers of two of batch rows
+
 
 class CostProfile:
     """Exponentially weighted mean cost per power of two of batch rows.
@@ -10,23 +12,28 @@ class CostProfile:
     WEIGHT = 0.1  # of a new sample; forgets a cold start within some tens of batches
 
     def __init__(self) -> None:
-        self._mean_ns: dict[int, float] = {}
+        self._observed: dict[int, float] = {}  # bucket -> mean ns
+        self._estimates = [0.0] * BUCKETS  # ns; for every bucket, observed or not
 
     def observe(self, rows: int, took_ns: int) -> None:
         """Fold in one batch of ``rows`` rows."""
         bucket = rows.bit_length()
-        mean = self._mean_ns.get(bucket)
-        self._mean_ns[bucket] = (
-            float(took_ns) if mean is None else mean + self.WEIGHT * (took_ns - mean)
-        )
+        mean = self._observed.get(bucket)
+        if mean is None:
+            self._observed[bucket] = float(took_ns)
+            self._estimates = [self._guess(bucket) for bucket in range(BUCKETS)]
+        else:
+            mean += self.WEIGHT * (took_ns - mean)
+            self._observed[bucket] = self._estimates[bucket] = mean
 
     def estimate_ns(self, rows: int) -> float:
         """Predict the cost of a batch of ``rows`` rows; 0 when nothing was ever observed."""
-        bucket = rows.bit_length()
-        if bucket in self._mean_ns:
-            return self._mean_ns[bucket]
-        if not self._mean_ns:
-            return 0.0
-        nearest = min(self._mean_ns, key=lambda known: abs(known - bucket))
-        # Larger batches cost at most in proportion; smaller ones are assumed no cheaper.
-        return self._mean_ns[nearest] * max(1.0, 2.0 ** (bucket - nearest))
+        return self._estimates[min(rows.bit_length(), BUCKETS - 1)]
+
+    def _guess(self, bucket: int) -> float:
+        """Reckon from the nearest bucket that was observed.
+
+        Larger batches cost at most in proportion; smaller ones are assumed no cheaper.
+        """
+        nearest = min(self._observed, key=lambda known: abs(known - bucket))
+        return self._observed[nearest] * max(1.0, 2.0 ** (bucket - nearest))

@@ -4,7 +4,7 @@ Steps 9 and 10 of a request's life are here: answer, then record.
 """
 
 import logging
-import uuid
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -68,7 +68,7 @@ class Ingress:
         if scope["type"] != "http":
             return
         headers: Headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:128] or uuid.uuid4().hex
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:128] or new_request_id()
         try:
             version, verb = self._route(scope["path"])
             if verb == "infer":
@@ -213,6 +213,11 @@ def _metadata(model: str, version: LoadedVersion, answering: list[str]) -> dict[
         "inputs": told(signature.inputs),
         "outputs": told(signature.outputs),
     }
+
+
+def new_request_id() -> str:
+    """Name a request that came without a name; unique, not secret."""
+    return f"{random.getrandbits(128):032x}"
 
 
 def _need(scope: Scope, method: str) -> None:

@@ -6,6 +6,7 @@ row that makes the model fail never fails its batch mates: the batch is bisected
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Microbatch:
         self._version = version
         self._items = items
         self._table = table
-        self._stops = np.cumsum([item.rows for item in items]).tolist()
+        self._stops = list(accumulate(item.rows for item in items))
         self.rows: int = self._stops[-1]
         self._is_fallback = items[0].is_fallback
         self._verdicts: list[Verdict] = []
@@ -108,7 +109,7 @@ class Microbatch:
 
     def _stop_items(self, verdict: Verdict) -> None:
         """Take requests with a row that must not be answered out of the batch."""
-        if not len(verdict.actions) or verdict.actions.max() < Action.FALLBACK:
+        if verdict.is_clear or verdict.actions.max() < Action.FALLBACK:
             return
         for i, (start, stop) in enumerate(self._bounds()):
             worst = verdict.actions[start:stop].max()
@@ -200,7 +201,7 @@ class Microbatch:
 
     def _split(self, *stamps_ns: int) -> list[Judged]:
         """Give every item its own rows."""
-        said = [v for v in self._verdicts if v.reasons or v.actions.any()]
+        said = [verdict for verdict in self._verdicts if not verdict.is_clear]
         p_values = next((v.p_values for v in self._verdicts if v.p_values is not None), None)
         classes = None
         if self._outputs is not None:

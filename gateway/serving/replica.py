@@ -19,6 +19,7 @@ from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
+from gateway.serving.edge import ShortWay
 from gateway.serving.ingress import Feedback, Ingress
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
@@ -83,6 +84,7 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Give Serve the application; called once, after the constructor."""
+        ShortWay.open(f"/v2/models/{self._model}/", self._ingress)
         return self._ingress
 
     async def route(self, table: bytes) -> int:

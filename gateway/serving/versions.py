@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.errors import NotReadyError, UnknownModelError
+from gateway.errors import GatewayError, NotReadyError, UnknownModelError
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.chain import GuardChain
 from gateway.serving.cost import CostProfile
@@ -114,7 +114,7 @@ class Versions:
             return
         try:
             loaded = await self._load(table, ref.version, {})
-        except ModelError as error:
+        except (ModelError, GatewayError, OSError) as error:
             log.warning("version %s of %s is not warm: %s", ref.version, table.model, error)
         else:
             self._view = View(table, self.view.loaded | {ref.version: loaded})
@@ -127,7 +127,10 @@ class Versions:
             raise UnknownModelError(table.model, version)
         if _is_kept(ref, kept):
             return kept[version]
-        return await asyncio.to_thread(load_version, ref, self._fetch(ref.digest), salt=self._salt)
+        return await asyncio.to_thread(self._open, ref)
+
+    def _open(self, ref: VersionRef) -> LoadedVersion:
+        return load_version(ref, self._fetch(ref.digest), salt=self._salt)
 
 
 def _is_kept(ref: VersionRef, kept: dict[str, LoadedVersion]) -> bool:
