@@ -29,9 +29,9 @@ def build_app(model: str) -> Any:
         if scope["type"] != "http":
             return
         message = await receive()
-        tensor = orjson.loads(message.get("body", b"") or b'{"inputs":[{"data":[],"shape":[0,30]}]}')[
-            "inputs"
-        ][0]
+        tensor = orjson.loads(
+            message.get("body", b"") or b'{"inputs":[{"data":[],"shape":[0,30]}]}'
+        )["inputs"][0]
         rows = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
         [answer] = session.run(None, {"features": rows})
         output = {

@@ -45,7 +45,9 @@ def run_wrk(url: str, body: bytes, *, connections: int, duration_s: int) -> Load
 def _parse(printed: str) -> Load:
     rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed)
+    errors = re.search(
+        r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed
+    )
     assert rate is not None, printed
     failed = int(refused[1]) if refused else 0
     failed += sum(int(count) for count in errors.groups()) if errors else 0

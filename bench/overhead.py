@@ -36,7 +36,10 @@ BARE = Path(__file__).with_name("bare.py")
 def started(*command: str) -> Iterator[None]:
     """Run a server until the block ends; it has said ``ready`` when the block begins."""
     process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, text=True, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"},
     )
     try:
         assert process.stdout is not None
@@ -75,10 +78,7 @@ def measure(urls: dict[str, str], *, rounds: int, duration_s: int) -> dict[str, 
             for server, url in urls.items():
                 load = run_wrk(url, body, connections=connections, duration_s=duration_s)
                 runs.setdefault((case, server), []).append(load)
-    return {
-        case: {server: _summary(runs[case, server]) for server in urls}
-        for case, _, _ in cases
-    }
+    return {case: {server: _summary(runs[case, server]) for server in urls} for case, _, _ in cases}
 
 
 def _summary(loads: list[Load]) -> dict[str, Any]:

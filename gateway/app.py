@@ -61,7 +61,6 @@ def open_registry(config: Config) -> Registry:
 def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
     """Describe the Serve application of one model."""
     deployment = serve.deployment(
-        serve.ingress()(Replica),
         name="Replica",
         num_replicas=config.serving.replicas,
         max_ongoing_requests=100_000,  # admission is ours; Serve's semaphore must never bind
@@ -70,8 +69,10 @@ def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
         health_check_timeout_s=5,
         max_constructor_retry_count=3,
         logging_config=QUIET,
+    )(serve.ingress()(Replica))
+    return deployment.bind(
+        model, config, feedback=FeedbackSink(config.database_url, model), salt=salt
     )
-    return deployment.bind(model, config, feedback=FeedbackSink(config.database_url, model), salt=salt)
 
 
 class ServeFleet:
@@ -282,12 +283,11 @@ class Gateway:
 def root_app(config: Config, salt: bytes) -> serve.Application:
     """Describe the Serve application at ``/``."""
     deployment = serve.deployment(
-        serve.ingress()(Root),
         name="Root",
         max_ongoing_requests=1000,
         ray_actor_options={"num_cpus": LIGHT_CPUS},
         logging_config=QUIET,
-    )
+    )(serve.ingress()(Root))
     return deployment.bind(config, salt)
 
 

@@ -96,18 +96,14 @@ def register(
 
 
 @app.command()
-def models(
-    state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False
-) -> None:
+def models(state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List models, versions and their states."""
     with _client(url, key, state) as client:
         _tell(client.models(), as_json)
 
 
 @app.command()
-def status(
-    state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False
-) -> None:
+def status(state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Show every model's report: traffic, accuracy, agreement, expectations."""
     from gateway.printing import print_status
 

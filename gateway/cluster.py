@@ -1,7 +1,8 @@
 """The environment that Ray and Serve are started with; nothing is started here.
 
 Both read their settings from the environment of every process when they are imported, so an
-embedded start sets it before it imports Ray, and ``ray_cluster.yaml`` exports the same before ``ray start``.
+embedded start sets it before it imports Ray, and ``ray_cluster.yaml`` exports the same before
+``ray start``.
 """
 
 import os

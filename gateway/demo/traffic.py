@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gateway.client import Answer, AnswerError, Client
+from gateway.client import AnswerError, Client
+from gateway.wire import Answer
 from guards.verdict import Rows
 from models.examples.example import Example
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.registry.routing import RoutingTable
-from gateway.serving.microbatch import Item, Judged, Microbatch
+from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
 from gateway.serving.versions import LoadedVersion
 
 NS_PER_US = 1_000
@@ -143,7 +143,7 @@ class Batcher:
                     waiting.answer.set_exception(error)
         else:
             judged = done.result()
-            _learn_cost(batch[0].version, judged[0])
+            _learn_cost(batch[0].version, judged[0].stamps)
             for waiting, answer in zip(batch, judged, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
@@ -152,10 +152,10 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._flush)
 
 
-def _learn_cost(version: LoadedVersion, judged: Judged) -> None:
-    if judged.inferred_ns > judged.guarded_ns:
-        last_ns = max(judged.inferred_ns, judged.explored_ns)
-        version.cost.observe(judged.batch_rows, last_ns - judged.dequeued_ns)
+def _learn_cost(version: LoadedVersion, stamps: Stamps) -> None:
+    if stamps.inferred_ns > stamps.guarded_ns:
+        last_ns = max(stamps.inferred_ns, stamps.explored_ns)
+        version.cost.observe(stamps.batch_rows, last_ns - stamps.dequeued_ns)
 
 
 def _give_up(answer: "asyncio.Future[Judged | None]") -> None:

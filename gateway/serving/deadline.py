@@ -1,17 +1,16 @@
 """One point in time per request, fixed on arrival; guards are paid from it too."""
 
 from gateway.errors import BadRequestError
-from gateway.serving.protocol import Parameters
 
 NS_PER_MS = 1_000_000
 NS_PER_US = 1_000
 
 
-def budget_ns(parameters: Parameters, header_ms: bytes | None, *, cap_ns: int) -> int:
+def budget_ns(timeout_us: str | float | bool, header_ms: bytes | None, *, cap_ns: int) -> int:
     """Read how long the client is ready to wait.
 
     Args:
-        parameters: Of the request; ``timeout`` is in us, as Triton's clients send it, 0 for none.
+        timeout_us: The request's parameter ``timeout``, as Triton's clients send it; 0 for none.
         header_ms: The ``x-request-timeout-ms`` header, if any.
         cap_ns: The model's own budget; the client can only shorten it.
 
@@ -19,7 +18,6 @@ def budget_ns(parameters: Parameters, header_ms: bytes | None, *, cap_ns: int) -
         BadRequestError: a timeout is not a non-negative number.
     """
     budget = cap_ns
-    timeout_us = parameters.get("timeout", 0)
     if type(timeout_us) is not int or timeout_us < 0:
         raise BadRequestError("parameter timeout must be a non-negative integer (microseconds)")
     if timeout_us:

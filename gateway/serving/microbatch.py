@@ -10,7 +10,6 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from models.prediction import predicted
 from numpy.typing import NDArray
 
 from gateway.registry.routing import RoutingTable
@@ -19,6 +18,7 @@ from guards.explore.explorer import Choices
 from guards.verdict import Action, Verdict
 from models.errors import RuntimeFailedError
 from models.features import feature_rows
+from models.prediction import predicted
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -34,14 +34,21 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What a micro-batch says about one request.  Times are monotonic ns."""
+class Stamps:
+    """When the steps of a micro-batch ended, monotonic ns; the same for all its requests."""
 
     batch_rows: int
     dequeued_ns: int
     guarded_ns: int
     inferred_ns: int
     explored_ns: int  # 0: nothing was explored
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a micro-batch says about one request."""
+
+    stamps: Stamps
     outputs: Arrays | None  # None: no usable answer
     predicted: NDArray[Any] | None
     verdicts: tuple[Verdict, ...]  # empty when no guard has anything to say
@@ -91,7 +98,7 @@ class Microbatch:
         inferred_ns = now_ns()
         self._explore(closed)
         explored_ns = now_ns() if self._choices is not None else 0
-        return self._split(dequeued_ns, guarded_ns, inferred_ns, explored_ns)
+        return self._split(Stamps(self.rows, dequeued_ns, guarded_ns, inferred_ns, explored_ns))
 
     def _stack(self, picked: Sequence[int]) -> Arrays:
         """Put the inputs of some items on top of each other."""
@@ -199,7 +206,7 @@ class Microbatch:
         keys = [f"{item.prediction_id}/{row}" for item in self._items for row in range(item.rows)]
         self._choices = explorer.decide(self._answer(), keys, closed=veto)
 
-    def _split(self, *stamps_ns: int) -> list[Judged]:
+    def _split(self, stamps: Stamps) -> list[Judged]:
         """Give every item its own rows."""
         said = [verdict for verdict in self._verdicts if not verdict.is_clear]
         p_values = next((v.p_values for v in self._verdicts if v.p_values is not None), None)
@@ -214,8 +221,7 @@ class Microbatch:
                 outputs = {name: array[start:stop] for name, array in self._outputs.items()}
             judged.append(
                 Judged(
-                    self.rows,
-                    *stamps_ns,
+                    stamps,
                     outputs=outputs,
                     predicted=None if outputs is None or classes is None else classes[start:stop],
                     verdicts=tuple(v.rows(start, stop) for v in said),

@@ -121,7 +121,7 @@ class Pipeline:
         cap_ns = int(version.manifest.expectations.latency_ms * NS_PER_MS)
         progress.budget_ns = cap_ns
         envelope = progress.envelope = parse_envelope(request.body, request.header_length)
-        budget = budget_ns(envelope.parameters, request.timeout_ms, cap_ns=cap_ns)
+        budget = budget_ns(envelope.parameters.get("timeout", 0), request.timeout_ms, cap_ns=cap_ns)
         progress.budget_ns = budget
         _check_outputs(envelope, version)
         inputs, rows = decode_inputs(envelope, version.manifest.signature)

@@ -87,7 +87,7 @@ class Recording:
                     stages=_stages(arrival.arrived_ns, progress.decoded_ns, judged, finished_ns),
                     budget_ns=progress.budget_ns,
                     rows=item.rows if item is not None else 0,
-                    batch_rows=judged.batch_rows if judged is not None else 0,
+                    batch_rows=judged.stamps.batch_rows if judged is not None else 0,
                     status=200 if error is None else error.status,
                     code="" if error is None else error.code,
                     served_by="" if answer is None else answer.served_by,
@@ -118,12 +118,13 @@ def _stages(arrived_ns: int, decoded_ns: int, judged: Judged | None, finished_ns
 
     if judged is None:
         return Stages(decoded_ns=since(decoded_ns), finished_ns=since(finished_ns))
+    stamps = judged.stamps
     return Stages(
         since(decoded_ns),
-        since(judged.dequeued_ns),
-        since(judged.guarded_ns),
-        since(judged.inferred_ns),
-        since(judged.explored_ns),
+        since(stamps.dequeued_ns),
+        since(stamps.guarded_ns),
+        since(stamps.inferred_ns),
+        since(stamps.explored_ns),
         since(finished_ns),
     )
 

@@ -56,7 +56,9 @@ def gateway(state: Path, **environment: str) -> Iterator[Running]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for(lambda: b"\nready " in b"\n" + log.read_bytes() or process.poll() is not None, READY_S)
+        wait_for(
+            lambda: b"\nready " in b"\n" + log.read_bytes() or process.poll() is not None, READY_S
+        )
         assert process.poll() is None, log.read_text()
         yield Running(state, url, process)
     finally:

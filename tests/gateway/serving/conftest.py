@@ -1,4 +1,4 @@
-"""A model's ingress in this process: real bundle, real ONNX, real journal; only Serve is left out."""
+"""A model's ingress in this process: real bundle, real ONNX; Serve and the disk are left out."""
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from gateway.wire import decode_answer, encode_request
 from gateway.errors import BadRequestError
 from gateway.serving.codec import decode_inputs, encode_answer
 from gateway.serving.protocol import parse_envelope
+from gateway.wire import decode_answer, encode_request
 from models.manifest import DTYPES, Signature, TensorSpec
 
 
@@ -67,7 +67,7 @@ def test_json_tensors_arrive_with_every_digit(drawn: tuple[str, NDArray[Any]]) -
 
 @given(drawn=arrays(allow_nan=True), binary=st.booleans())
 def test_answers_leave_as_they_are(drawn: tuple[str, NDArray[Any]], binary: bool) -> None:
-    datatype, array = drawn
+    _, array = drawn
     if not binary and array.dtype.kind == "f" and not np.isfinite(array).all():
         return  # JSON has no form for these; see F29 in the output guard
     request = {

@@ -118,6 +118,18 @@ async def test_a_row_with_nan_is_rejected_and_its_neighbours_are_answered(
     assert served.kept.decisions[-1].rejected == 1
 
 
+def tensor(shape: str, data: str, *, name: str = "measurements", datatype: str = "FP32") -> bytes:
+    """Write a request by hand, so that it can be wrong in any way."""
+    return (
+        f'{{"inputs": [{{"name": "{name}", "shape": {shape}, "datatype": "{datatype}",'
+        f' "data": {data}}}]}}'
+    ).encode()
+
+
+def thirty(item: str) -> str:
+    return "[" + ",".join([item] * 30) + "]"
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -126,32 +138,44 @@ async def test_a_row_with_nan_is_rejected_and_its_neighbours_are_answered(
         b"[1]",
         b"null",
         b"{}",
+        b"\xff\xfe",
         b'{"inputs": []}',
         b'{"inputs": [1]}',
         b'{"inputs": [{"name": "measurements"}]}',
-        b'{"inputs": [{"name": "x", "shape": [1, 30], "datatype": "FP32", "data": [1]}]}',
-        b'{"inputs": [{"name": "measurements", "shape": [-1, 30], "datatype": "FP32", "data": [1]}]}',
-        b'{"inputs": [{"name": "measurements", "shape": [4294967296, 4294967296],'
-        b' "datatype": "FP32", "data": [1]}]}',
-        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "INT8", "data": [1]}]}',
-        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": [1]}]}',
-        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32",'
-        b' "data": [[NaN]]}]}',
-        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": ['
-        + b",".join([b"null"] * 30)
-        + b"]}]}",
-        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": ['
-        + b",".join([b'"1"'] * 30)
-        + b"]}]}",
-        b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32", "data": ['
-        + b",".join([b"1e300"] * 30)
-        + b"]}]}",
+        tensor("[1, 30]", thirty("1"), name="x"),
+        tensor("[1, 30]", thirty("1"), datatype="INT8"),
+        tensor("[1, 30]", thirty("1"), datatype="BYTES"),
+        tensor("[-1, 30]", thirty("1")),
+        tensor("[0, 30]", "[]"),
+        tensor("[true, 30]", thirty("1")),
+        tensor("[1.0, 30]", thirty("1")),
+        tensor("[4294967296, 4294967296]", "[1]"),
+        tensor("[1, 30]", "[1]"),
+        tensor("[1, 30]", "{}"),
+        tensor("[1, 30]", '"text"'),
+        tensor("[1, 30]", "[[NaN]]"),
+        tensor("[1, 30]", thirty("NaN")),
+        tensor("[1, 30]", thirty("Infinity")),
+        tensor("[1, 30]", thirty("1e999")),
+        tensor("[1, 30]", thirty("null")),
+        tensor("[1, 30]", thirty('"1"')),
+        tensor("[1, 30]", thirty("1e300")),
+        tensor("[1, 30]", thirty("9" * 5000)),
+        tensor("[1, 30]", thirty("[1, 2]")),
+        tensor("[1, 30]", "[" * 90 + "1" + "]" * 90),
         b'{"inputs": [{"name": "measurements", "shape": [1, 30], "datatype": "FP32",'
         b' "parameters": {"binary_data_size": 120}}]}',
+        tensor("[1, 30]", thirty("1"))[:-1] + b', "outputs": [{"name": "nothing"}]}',
+        tensor("[1, 30]", thirty("1"))[:-1] + b', "parameters": {"timeout": -5}}',
+        tensor("[1, 30]", thirty("1"))[:-1] + b', "parameters": {"timeout": "soon"}}',
+        tensor("[1, 30]", thirty("1"))[:-1] + b', "parameters": [1]}',
+        tensor("[1, 30]", thirty("1"))[:-1] + b', "id": 7}',
         b"[" * 100_000,
     ],
 )
-async def test_a_broken_request_gets_a_typed_4xx(serve: Any, cancer: Example, broken: bytes) -> None:
+async def test_a_broken_request_gets_a_typed_4xx(
+    serve: Any, cancer: Example, broken: bytes
+) -> None:
     served = await serve(*cancer.bundles)
 
     response = await served.client.post("/infer", content=broken)
