@@ -1,25 +1,23 @@
 """Build the parts from a config and wire them together.  START here: the only wiring.
 
-`Gateway.start` brings up, in this order: Ray, Serve, the recorder, the evaluator, the root
+`Gateway.start` brings up, in this order: Ray, Serve, the evaluator, a recorder per node, the root
 application (``/v2``, ``/api/v1``) and one application per registered model.
 """
 
-import asyncio
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
-from ray.serve.schema import LoggingConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from starlette.types import ASGIApp
 
 from gateway.api.app import build_api
@@ -27,128 +25,37 @@ from gateway.cluster import free_ports
 from gateway.config import Config
 from gateway.errors import NotReadyError
 from gateway.evaluate.evaluator import Evaluator
-from gateway.evaluate.feedback import FeedbackSink
 from gateway.evaluate.report import report
+from gateway.fleet import (
+    EVALUATOR,
+    MODEL_READY_S,
+    NAMESPACE,
+    QUIET,
+    ServeFleet,
+    recorder_name,
+    run_models,
+)
 from gateway.record.recorder import Recorder
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, ensure_admin, local_signing_key, trusted_keys
 from gateway.registry.registry import Registry
-from gateway.registry.routing import RoutingTable
-from gateway.serving.replica import Replica
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "handrail"
 ROOT_APP = "gateway"
-RECORDER, EVALUATOR = "recorder", "evaluator"
-MODEL_READY_S = 60.0
-PUSH_S = 30.0
 LIGHT_CPUS = 0.05  # scheduling shares of processes that mostly wait
-QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
-
-
-def app_name(model: str) -> str:
-    """Name of a model's Serve application; the prefix keeps models away from `ROOT_APP`."""
-    return f"model-{model}"
+IMMORTAL: dict[str, Any] = {
+    "namespace": NAMESPACE,
+    "max_restarts": -1,
+    "max_task_retries": -1,
+    "num_cpus": LIGHT_CPUS,
+}
 
 
 def open_registry(config: Config) -> Registry:
     """Open registry and artifact store as any process of the gateway does."""
     return Registry(open_database(config.database_url), ArtifactStore(config.artifacts_url))
-
-
-def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
-    """Describe the Serve application of one model."""
-    deployment = serve.deployment(
-        name="Replica",
-        num_replicas=config.serving.replicas,
-        max_ongoing_requests=100_000,  # admission is ours; Serve's semaphore must never bind
-        ray_actor_options={"num_cpus": config.serving.replica_cpus},
-        health_check_period_s=2,
-        health_check_timeout_s=5,
-        max_constructor_retry_count=3,
-        logging_config=QUIET,
-    )(serve.ingress()(Replica))
-    return deployment.bind(
-        model, config, feedback=FeedbackSink(config.database_url, model), salt=salt
-    )
-
-
-class ServeFleet:
-    """What the API asks of the serving layer, answered with Ray Serve."""
-
-    def __init__(self, config: Config, salt: bytes) -> None:
-        self._config = config
-        self._salt = salt
-        self._url = f"http://{config.server.host}:{config.server.port}"
-        self._http = httpx.AsyncClient(timeout=2.0)
-
-    async def deploy(self, model: str) -> None:
-        """Make sure the application of ``model`` runs and answers.
-
-        Raises:
-            NotReadyError: it does not answer within a minute.
-        """
-        if not await self.ready(model):
-            await asyncio.to_thread(run_models, [model], self._config, self._salt)
-        until_s = time.monotonic() + MODEL_READY_S
-        while not await self.ready(model):
-            if time.monotonic() > until_s:
-                raise NotReadyError(f"model {model} does not answer after {MODEL_READY_S:.0f} s")
-            await asyncio.sleep(0.1)
-
-    async def push(self, table: RoutingTable) -> int:
-        """Send a routing table to every replica; return how many serve it now."""
-        handle = serve.get_app_handle(app_name(table.model))
-        response = handle.broadcast("route", msgspec.json.encode(table))
-        revisions = await response.results_async(timeout_s=PUSH_S, return_exceptions=True)
-        failed = [result for result in revisions if not isinstance(result, int)]
-        for error in failed:
-            log.error("a replica of %s did not take revision %d: %s", *_told(table, error))
-        return len(revisions) - len(failed)
-
-    async def ready(self, model: str) -> bool:
-        """Ask the model as a client would."""
-        try:
-            response = await self._http.get(f"{self._url}/v2/models/{model}/ready")
-        except httpx.HTTPError:
-            return False
-        return response.status_code == 200
-
-    async def shadow_changed(self) -> None:
-        """Tell the evaluator to read the registry again."""
-        evaluator = ray.get_actor(EVALUATOR, namespace=NAMESPACE)
-        evaluator.reload.remote()  # it also looks by itself, so nobody waits for it
-
-    async def processes(self) -> dict[str, Any]:
-        """Ask recorder and evaluator how they are; None for one that does not answer."""
-        told: dict[str, Any] = {}
-        for name in (RECORDER, EVALUATOR):
-            try:
-                actor = ray.get_actor(name, namespace=NAMESPACE)
-                told[name] = await asyncio.wait_for(actor.status.remote(), timeout=2.0)
-            except (ValueError, TimeoutError, ray.exceptions.RayError):
-                told[name] = None
-        return told
-
-
-def _told(table: RoutingTable, error: Any) -> tuple[str, int, str]:
-    return table.model, table.revision, str(error)
-
-
-def run_models(models: Sequence[str], config: Config, salt: bytes) -> None:
-    """Deploy several models at once, without waiting: one HAProxy reload, not one each."""
-    targets = [
-        serve.RunTarget(
-            target=model_app(model, config, salt),
-            name=app_name(model),
-            route_prefix=f"/v2/models/{model}",
-            logging_config=QUIET,
-        )
-        for model in models
-    ]
-    serve.run_many(targets, wait_for_applications_running=False)
 
 
 class Root:
@@ -179,7 +86,9 @@ class Gateway:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._evaluator: Any = None
-        self._recorder: Any = None
+        self._recorders: dict[str, Any] = {}  # by node
+        self._evaluator_ports = free_ports(2)
+        self._ray_dir: str | None = None
 
     @property
     def url(self) -> str:
@@ -200,7 +109,7 @@ class Gateway:
         keys = ApiKeys(open_database(config.database_url))
         fresh_key = ensure_admin(keys, config.keys_dir)
         local_signing_key(config.keys_dir)
-        start_ray(config)
+        self._ray_dir = start_ray(config)
         serve.start(
             http_options=HTTPOptions(host=config.server.host, port=config.server.port),
             logging_config=QUIET,
@@ -224,28 +133,39 @@ class Gateway:
         return fresh_key
 
     def _start_actors(self) -> None:
-        """Recorder and evaluator: restarted by Ray whenever they die."""
-        config = self._config
-        grpc_port, http_port = free_ports(2)
-        immortal = {"namespace": NAMESPACE, "max_restarts": -1, "max_task_retries": -1}
+        """Evaluator, and a recorder on every node: restarted by Ray whenever they die."""
+        grpc_port, http_port = self._evaluator_ports
         self._evaluator = (
             ray.remote(Evaluator)
-            .options(name=EVALUATOR, num_cpus=LIGHT_CPUS, max_concurrency=64, **immortal)
-            .remote(config, grpc_port=grpc_port, http_port=http_port)
+            .options(name=EVALUATOR, max_concurrency=64, **IMMORTAL)
+            .remote(self._config, grpc_port=grpc_port, http_port=http_port)
         )
-        self._recorder = (
-            ray.remote(Recorder)
-            .options(name=RECORDER, num_cpus=LIGHT_CPUS, **immortal)
-            .remote(
-                config.record,
-                journal_dir=config.journal_dir,
-                evidence_url=config.evidence_url,
-                evaluator_endpoint=f"http://127.0.0.1:{grpc_port}",
+        self._start_recorders()
+
+    def _start_recorders(self) -> None:
+        """Put a recorder on every node that has none yet."""
+        config = self._config
+        for node in ray.nodes():  # type: ignore[no-untyped-call]  # Ray annotates little
+            node_id = node["NodeID"]
+            if not node["Alive"] or node_id in self._recorders:
+                continue
+            here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            self._recorders[node_id] = (
+                ray.remote(Recorder)
+                .options(name=recorder_name(node_id), scheduling_strategy=here, **IMMORTAL)
+                .remote(
+                    config.record,
+                    journal_dir=config.journal_dir,
+                    evidence_url=config.evidence_url,
+                    # On another node than the evaluator's nobody listens there: the reconciler
+                    # finds what those spans would have told.
+                    evaluator_endpoint=f"http://127.0.0.1:{self._evaluator_ports[0]}",
+                )
             )
-        )
 
     def _wait_until_ready(self) -> None:
-        ray.get([self._evaluator.start.remote(), self._recorder.status.remote()])
+        recording = [recorder.status.remote() for recorder in self._recorders.values()]
+        ray.get([self._evaluator.start.remote(), *recording])
         until_s = time.monotonic() + MODEL_READY_S
         waiting_for = "the data plane"
         while time.monotonic() < until_s:
@@ -260,24 +180,34 @@ class Gateway:
         raise NotReadyError(waiting_for)
 
     def supervise(self) -> None:
-        """Look after what Ray does not restart by itself; called every few seconds.
+        """Look after what Ray does not do by itself; called every few seconds.
 
-        An evaluator that Ray restarted has an empty event loop until it is told to start.
+        A node that joined needs a recorder, and an evaluator that Ray restarted has an empty
+        event loop until it is told to start.
         """
         try:
+            self._start_recorders()
             ray.get(self._evaluator.start.remote(), timeout=10)
         except ray.exceptions.RayError as error:
-            log.warning("the evaluator does not answer: %s", type(error).__name__)
+            log.warning("recorders or evaluator do not answer: %s", type(error).__name__)
 
     def stop(self) -> None:
-        """Flush what is recorded and stop every process that was started."""
-        if self._recorder is not None:
+        """Flush what is recorded and stop everything that was started."""
+        if self._recorders:
             time.sleep(5 * self._config.record.commit_ms / 1000)  # the last answers' records
             try:
-                ray.get(self._recorder.flush.remote(), timeout=10)
+                ray.get(
+                    [recorder.flush.remote() for recorder in self._recorders.values()], timeout=10
+                )
             except ray.exceptions.RayError as error:
                 log.warning("the recorder did not flush: %s", type(error).__name__)
+        if self._config.ray.address is not None and ray.is_initialized():
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            for actor in (*self._recorders.values(), self._evaluator):
+                ray.kill(actor)
         ray.shutdown()
+        if self._ray_dir is not None:
+            shutil.rmtree(self._ray_dir, ignore_errors=True)
 
 
 def root_app(config: Config, salt: bytes) -> serve.Application:
@@ -291,14 +221,19 @@ def root_app(config: Config, salt: bytes) -> serve.Application:
     return deployment.bind(config, salt)
 
 
-def start_ray(config: Config) -> None:
+def start_ray(config: Config) -> str | None:
     """Start a small Ray on loopback, or join the cluster of the config.
 
     Its environment, `embedded_environment`, was set before Ray was imported.
+
+    Returns:
+        The directory of an embedded Ray's sessions; short, because the paths of unix sockets
+        below it must stay under 107 bytes.
     """
     if config.ray.address is not None:
         ray.init(address=config.ray.address, namespace=NAMESPACE, log_to_driver=False)
-        return
+        return None
+    directory = tempfile.mkdtemp(prefix="handrail-")
     ray.init(
         num_cpus=config.ray.num_cpus,
         object_store_memory=config.ray.object_store_bytes,
@@ -307,9 +242,9 @@ def start_ray(config: Config) -> None:
         log_to_driver=False,
         configure_logging=False,
         _node_ip_address="127.0.0.1",
-        # Short, because the paths of unix sockets below it must stay under 107 bytes.
-        _temp_dir=tempfile.mkdtemp(prefix="handrail-"),
+        _temp_dir=directory,
     )
+    return directory
 
 
 def exploration_salt(keys_dir: Path) -> bytes:

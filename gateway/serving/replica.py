@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,13 @@ class Replica:
     """Built by Serve in its own process; `serve.ingress` makes it answer HTTP."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits an async constructor
-        self, model: str, config: Config, *, feedback: Feedback, salt: bytes
+        self,
+        model: str,
+        config: Config,
+        *,
+        feedback: Feedback,
+        protect: Callable[[ASGIApp], ASGIApp] | None,
+        salt: bytes,
     ) -> None:
         """Load every version of the routing table; Serve routes here only afterwards.
 
@@ -41,6 +48,7 @@ class Replica:
             model: Name of the model.
             config: Settings of the gateway.
             feedback: Stores labels; given, because labels belong to a layer beside this one.
+            protect: Puts a check of keys in front; None: inference is open.
             salt: Secret of the exploration draws, the same in every replica.
         """
         self._model = model
@@ -54,7 +62,8 @@ class Replica:
         writer = f"{model}~{uuid.uuid4().hex[:12]}"
         journal = Journal(config.journal_dir, writer=writer, settings=config.record)
         self._journal = GroupCommitter(journal, asyncio.get_running_loop(), settings=config.record)
-        self._ingress = self._build(feedback)
+        ingress = self._build(feedback)
+        self._app = ingress if protect is None else protect(ingress)
         self._following = asyncio.create_task(self._follow())
 
     def _build(self, feedback: Feedback) -> Ingress:
@@ -84,8 +93,8 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Give Serve the application; called once, after the constructor."""
-        ShortWay.open(f"/v2/models/{self._model}/", self._ingress)
-        return self._ingress
+        ShortWay.open(f"/v2/models/{self._model}/", self._app)
+        return self._app
 
     async def route(self, table: bytes) -> int:
         """Take a pushed routing table; return the revision that serves afterwards."""

@@ -36,6 +36,7 @@ class Running:
     state: Path
     url: str
     process: "subprocess.Popen[bytes]"
+    proxy: str
 
     def client(self) -> Client:
         """Talk to it with the admin key."""
@@ -60,7 +61,8 @@ def gateway(state: Path, **environment: str) -> Iterator[Running]:
             lambda: b"\nready " in b"\n" + log.read_bytes() or process.poll() is not None, READY_S
         )
         assert process.poll() is None, log.read_text()
-        yield Running(state, url, process)
+        proxy = environment.get("HANDRAIL__RAY__PROXY", "haproxy")
+        yield Running(state, url, process, proxy)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
@@ -96,16 +98,25 @@ def new_state(tmp_path: Path, key: SigningKey) -> Path:
     return state
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["haproxy", "serve"])
 def shared(
-    tmp_path_factory: pytest.TempPathFactory, key: SigningKey, examples: tuple[Example, Example]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    key: SigningKey,
+    examples: tuple[Example, Example],
 ) -> Iterator[Running]:
-    """One gateway for the tests of a module, with both examples live and a shadow of digits."""
+    """One gateway for the tests of a module, with both examples live and a shadow of digits.
+
+    Behind HAProxy, and behind Serve's own proxy, which is what runs where HAProxy cannot.
+    """
+    if request.param == "haproxy" and sys.platform != "linux":
+        pytest.skip("there is no HAProxy for Serve but for Linux")
     state = tmp_path_factory.mktemp("gateway") / "state"
     local_signing_key(state / "keys")
     key.publish(state / "keys" / "trusted")
     digits, cancer = examples
-    with gateway(state, HANDRAIL__SERVING__REPLICAS="2") as running:
+    proxy = {"HANDRAIL__RAY__PROXY": request.param, "HANDRAIL__SERVING__REPLICAS": "2"}
+    with gateway(state, **proxy) as running:
         with running.client() as client:
             client.register(digits.bundles[0].path, as_="live")
             client.register(digits.bundles[1].path, as_="shadow", trust_code=True)

@@ -1,0 +1,164 @@
+"""The serving layer as the API sees it: model applications on Ray Serve, found and told by name."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import msgspec
+import ray
+from ray import serve
+from ray.serve.schema import LoggingConfig
+from starlette.types import ASGIApp
+
+from gateway.api.access import Access
+from gateway.config import Config
+from gateway.errors import NotReadyError
+from gateway.evaluate.feedback import FeedbackSink
+from gateway.registry.database import open_database
+from gateway.registry.keys import ApiKeys, Right
+from gateway.registry.routing import RoutingTable
+from gateway.serving.replica import Replica
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "handrail"
+EVALUATOR = "evaluator"
+MODEL_READY_S = 60.0
+PUSH_S = 30.0
+QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
+
+
+def recorder_name(node_id: str) -> str:
+    """Name of the recorder of one node."""
+    return f"recorder-{node_id[:12]}"
+
+
+def app_name(model: str) -> str:
+    """Name of a model's Serve application; the prefix keeps models away from `ROOT_APP`."""
+    return f"model-{model}"
+
+
+def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
+    """Describe the Serve application of one model."""
+    deployment = serve.deployment(
+        name="Replica",
+        num_replicas=config.serving.replicas,
+        max_ongoing_requests=100_000,  # admission is ours; Serve's semaphore must never bind
+        ray_actor_options={"num_cpus": config.serving.replica_cpus},
+        health_check_period_s=2,
+        health_check_timeout_s=5,
+        max_constructor_retry_count=3,
+        logging_config=QUIET,
+    )(serve.ingress()(Replica))
+    return deployment.bind(
+        model,
+        config,
+        feedback=FeedbackSink(config.database_url, model),
+        protect=None if config.server.open_inference else KeyNeeded(config),
+        salt=salt,
+    )
+
+
+class KeyNeeded:
+    """Puts the check of keys in front of a model; goes to replicas, which connect by themselves."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def __call__(self, app: ASGIApp) -> ASGIApp:
+        """Let in whoever may infer or, for feedback, may send feedback."""
+        keys = ApiKeys(open_database(self._config.database_url))
+        hosts = self._config.server.allowed_hosts
+        return Access(app, hosts, keys=keys, right_for=_right_for)
+
+
+def _right_for(_method: str, path: str) -> Right:
+    return "feedback" if path.endswith("/feedback") else "infer"
+
+
+class ServeFleet:
+    """What the API asks of the serving layer, answered with Ray Serve."""
+
+    def __init__(self, config: Config, salt: bytes) -> None:
+        self._config = config
+        self._salt = salt
+        self._url = f"http://{config.server.host}:{config.server.port}"
+        self._http = httpx.AsyncClient(timeout=2.0)
+
+    async def deploy(self, model: str) -> None:
+        """Make sure the application of ``model`` runs and answers.
+
+        Raises:
+            NotReadyError: it does not answer within a minute.
+        """
+        if app_name(model) not in (await asyncio.to_thread(serve.status)).applications:
+            await asyncio.to_thread(run_models, [model], self._config, self._salt)
+        until_s = time.monotonic() + MODEL_READY_S
+        while not await self.ready(model):
+            if time.monotonic() > until_s:
+                raise NotReadyError(f"model {model} does not answer after {MODEL_READY_S:.0f} s")
+            await asyncio.sleep(0.1)
+
+    async def push(self, table: RoutingTable) -> int:
+        """Send a routing table to every replica; return how many serve it now."""
+        handle = serve.get_app_handle(app_name(table.model))
+        response = handle.broadcast("route", msgspec.json.encode(table))
+        revisions = await response.results_async(timeout_s=PUSH_S, return_exceptions=True)
+        failed = [result for result in revisions if not isinstance(result, int)]
+        for error in failed:
+            log.error("a replica of %s did not take revision %d: %s", *_told(table, error))
+        return len(revisions) - len(failed)
+
+    async def ready(self, model: str) -> bool:
+        """Ask the model as a client would."""
+        try:
+            response = await self._http.get(f"{self._url}/v2/models/{model}/ready")
+        except httpx.HTTPError:
+            return False
+        return response.status_code == 200
+
+    async def shadow_changed(self) -> None:
+        """Tell the evaluator to read the registry again."""
+        evaluator = ray.get_actor(EVALUATOR, namespace=NAMESPACE)
+        evaluator.reload.remote()  # it also looks by itself, so nobody waits for it
+
+    async def processes(self) -> dict[str, Any]:
+        """Ask recorder and evaluator how they are; None for one that does not answer."""
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in await alive_nodes()}
+        recorders = {ip: await _status(recorder_name(node)) for node, ip in nodes.items()}
+        return {"evaluator": await _status(EVALUATOR), "recorders": recorders}
+
+
+async def _status(name: str) -> dict[str, Any] | None:
+    try:
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+        told: dict[str, Any] = await asyncio.wait_for(actor.status.remote(), timeout=2.0)
+    except (ValueError, TimeoutError, ray.exceptions.RayError):
+        return None
+    return told
+
+
+async def alive_nodes() -> list[dict[str, Any]]:
+    """List the nodes of the cluster that are up."""
+    return [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
+
+
+def _told(table: RoutingTable, error: Any) -> tuple[str, int, str]:
+    return table.model, table.revision, str(error)
+
+
+def run_models(models: Sequence[str], config: Config, salt: bytes) -> None:
+    """Deploy several models at once, without waiting: one HAProxy reload, not one each."""
+    targets = [
+        serve.RunTarget(
+            target=model_app(model, config, salt),
+            name=app_name(model),
+            route_prefix=f"/v2/models/{model}",
+            logging_config=QUIET,
+        )
+        for model in models
+    ]
+    serve.run_many(targets, wait_for_applications_running=False)
