@@ -69,7 +69,7 @@ async def serve() -> AsyncIterator[Serve]:
         **fields: Any,
     ) -> Served:
         paths = {bundle.digest: bundle.path for bundle in bundles}
-        versions = Versions(paths.__getitem__, salt=b"salt")
+        versions = Versions(paths.__getitem__, salt=b"the salt of the tests")
         await versions.apply(table(*bundles, **fields))
         batcher = Batcher(
             ThreadPoolExecutor(1),
