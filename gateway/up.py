@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import yaml
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -66,11 +67,15 @@ def run(state: Path, *, port: int | None, config_file: Path | None) -> None:
 def _read_config(state: Path, *, port: int | None, file: Path | None) -> Config:
     overrides: dict[str, Any] = {} if port is None else {"server": {"port": port}}
     try:
-        if file is not None:
-            file.read_bytes()
+        if file is not None and not isinstance(yaml.safe_load(file.read_bytes()) or {}, dict):
+            raise StartError(f"{file} must hold sections of settings")
         return load_config(state, file=file, **overrides)
     except OSError as error:
         raise StartError(f"{file} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        at = f" at line {where.line + 1}" if where is not None else ""
+        raise StartError(f"{file} is not valid YAML{at}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
