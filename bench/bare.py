@@ -28,10 +28,12 @@ def build_app(model: str) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        message = await receive()
-        tensor = orjson.loads(
-            message.get("body", b"") or b'{"inputs":[{"data":[],"shape":[0,30]}]}'
-        )["inputs"][0]
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        tensor = orjson.loads(body)["inputs"][0]
         rows = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
         [answer] = session.run(None, {"features": rows})
         output = {

@@ -34,28 +34,39 @@ def decode_inputs(envelope: Envelope, signature: Signature) -> tuple[Arrays, int
     if len(given) != len(signature.inputs) or any(s.name not in given for s in signature.inputs):
         wanted = ", ".join(spec.name for spec in signature.inputs)
         raise BadRequestError(f"inputs must be exactly: {wanted}")
-    offsets, offset = {}, 0
-    for tensor in envelope.inputs:
-        offsets[tensor.name] = offset
-        offset += tensor.binary_bytes
-    arrays = {}
+    parts = _binary_parts(envelope)
     rows = given[signature.inputs[0].name].shape[0]
+    arrays = {}
     for spec in signature.inputs:
         tensor = given[spec.name]
         _check_shape(tensor, spec, rows)
         if tensor.data is not None:
-            arrays[spec.name] = _from_json(tensor, spec)
+            arrays[spec.name] = _from_json(tensor, tensor.data, spec)
         else:
-            start = offsets[spec.name]
-            part = envelope.binary[start : start + tensor.binary_bytes]
-            arrays[spec.name] = _from_bytes(tensor, part)
+            arrays[spec.name] = _from_bytes(tensor, parts[spec.name])
     return arrays, rows
+
+
+def _binary_parts(envelope: Envelope) -> dict[str, memoryview]:
+    """Cut the binary section into the parts of the inputs, in their order."""
+    parts = {}
+    offset = 0
+    for tensor in envelope.inputs:
+        size = tensor.binary_bytes
+        parts[tensor.name] = envelope.binary[offset : offset + size]
+        offset += size
+    if offset != len(envelope.binary):
+        raise BadRequestError(
+            f"binary_data_size of all inputs adds up to {offset} bytes, "
+            f"but {len(envelope.binary)} bytes follow the JSON"
+        )
+    return parts
 
 
 def _check_shape(tensor: RequestedInput, spec: TensorSpec, rows: int) -> None:
     if tensor.datatype != spec.datatype:
         raise BadRequestError(
-            f"input {spec.name}: expected datatype {spec.datatype}, got {tensor.datatype[:16]}"
+            f"input {spec.name}: expected datatype {spec.datatype}, got {tensor.datatype}"
         )
     if tensor.shape[1:] != spec.row_shape or len(tensor.shape) != len(spec.shape):
         raise BadRequestError(
@@ -67,7 +78,7 @@ def _check_shape(tensor: RequestedInput, spec: TensorSpec, rows: int) -> None:
         raise BadRequestError(f"input {spec.name}: every input must have the same number of rows")
 
 
-def _from_bytes(tensor: RequestedInput, part: bytes | memoryview) -> NDArray[Any]:
+def _from_bytes(tensor: RequestedInput, part: memoryview) -> NDArray[Any]:
     dtype = _WIRE[tensor.datatype]
     expected = math.prod(tensor.shape) * dtype.itemsize
     if expected != len(part):
@@ -81,12 +92,12 @@ def _from_bytes(tensor: RequestedInput, part: bytes | memoryview) -> NDArray[Any
     return array
 
 
-def _from_json(tensor: RequestedInput, spec: TensorSpec) -> NDArray[Any]:
+def _from_json(tensor: RequestedInput, data: list[Any], spec: TensorSpec) -> NDArray[Any]:
     if tensor.datatype == "FP16":
         raise BadRequestError(f"input {tensor.name}: FP16 has no JSON form; send it as binary")
     elements = math.prod(tensor.shape)
     try:
-        array = np.array(tensor.data)
+        array = np.array(data)
     except (ValueError, OverflowError):
         raise BadRequestError(f"input {tensor.name}: data is ragged or too deep") from None
     if array.size != elements or (array.ndim != 1 and array.shape != tensor.shape):

@@ -50,25 +50,21 @@ class Edge:
         if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
-        kept = []
         host, has_origin = b"", False
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value
             elif name == b"origin":
                 has_origin = True
-            if name not in STRIPPED:
-                kept.append((name, value))
         if has_origin or _without_port(host) not in self._allowed:
             problem = "requests with an Origin are refused" if has_origin else "unknown Host"
             await _refuse(ForbiddenError(problem), send)
-            return
-        if ShortWay.ingress is not None and scope["path"].startswith(ShortWay.prefix):
+        elif ShortWay.ingress is not None and scope["path"].startswith(ShortWay.prefix):
             await ShortWay.ingress(scope, receive, send)
-            return
-        kept.append(NO_WATCHER)
-        scope["headers"] = kept
-        await self._app(scope, receive, send)
+        else:
+            kept = [pair for pair in scope["headers"] if pair[0] not in STRIPPED]
+            scope["headers"] = [*kept, NO_WATCHER]
+            await self._app(scope, receive, send)
 
 
 def _without_port(host: bytes) -> bytes:

@@ -173,10 +173,12 @@ class Pipeline:
 
 
 def _check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
+    """Refuse a wrong request for outputs before the model does any work for it."""
     known = {spec.name for spec in version.manifest.signature.outputs}
     for output in envelope.outputs:
         if output.name not in known and output.name not in EXTRA_OUTPUTS:
             raise BadRequestError(f"outputs: the model has {', '.join(sorted(known))}")
+        envelope.wants_binary(output.name)
 
 
 def _ordered(
