@@ -46,7 +46,8 @@ def names(source: Path) -> set[str]:
 
 def example(file: str) -> str:
     """Find the block of the README that is to be saved as ``file``."""
-    return next(body for _, name, body in BLOCK.findall(README) if name == file)
+    [body] = [block[3] for block in BLOCK.finditer(README) if block[2] == file]
+    return body
 
 
 def test_the_table_of_settings_is_the_generated_one() -> None:

@@ -98,6 +98,8 @@ def _from_json(tensor: RequestedInput, data: list[Any], spec: TensorSpec) -> NDA
     elements = math.prod(tensor.shape)
     try:
         array = np.array(data)
+        if tensor.datatype == "UINT64" and array.dtype.kind == "f":
+            array = _exact_integers(data, array)
     except (ValueError, OverflowError):
         raise BadRequestError(f"input {tensor.name}: data is ragged or too deep") from None
     if array.size != elements or (array.ndim != 1 and array.shape != tensor.shape):
@@ -106,6 +108,14 @@ def _from_json(tensor: RequestedInput, data: list[Any], spec: TensorSpec) -> NDA
             f"needs {elements}, flat or nested like the shape"
         )
     return _cast(array, DTYPES[spec.datatype], tensor.name).reshape(tensor.shape)
+
+
+def _exact_integers(data: list[Any], array: NDArray[Any]) -> NDArray[Any]:
+    """Read integers again that numpy took for floats: it does so where small and huge ones mix."""
+    objects = np.array(data, dtype=object)
+    if any(type(item) is not int for item in objects.flat):
+        return array
+    return objects.astype(np.uint64)
 
 
 def _cast(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
