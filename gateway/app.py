@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -44,6 +45,9 @@ from gateway.registry.registry import Registry
 log = logging.getLogger(__name__)
 
 ROOT_APP = "gateway"
+# Ray takes 127.0.0.1 for a mistake and puts the machine's own address in its place.
+LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+BACKGROUND = 10  # niceness of what may wait while requests are answered
 LIGHT_CPUS = 0.05  # scheduling shares of processes that mostly wait
 IMMORTAL: dict[str, Any] = {
     "namespace": NAMESPACE,
@@ -138,7 +142,7 @@ class Gateway:
         self._evaluator = (
             ray.remote(Evaluator)
             .options(name=EVALUATOR, max_concurrency=64, **IMMORTAL)
-            .remote(self._config, grpc_port=grpc_port, http_port=http_port)
+            .remote(self._config, grpc_port=grpc_port, http_port=http_port, niceness=BACKGROUND)
         )
         self._start_recorders()
 
@@ -160,6 +164,7 @@ class Gateway:
                     # On another node than the evaluator's nobody listens there: the reconciler
                     # finds what those spans would have told.
                     evaluator_endpoint=f"http://127.0.0.1:{self._evaluator_ports[0]}",
+                    niceness=BACKGROUND,
                 )
             )
 
@@ -241,7 +246,7 @@ def start_ray(config: Config) -> str | None:
         namespace=NAMESPACE,
         log_to_driver=False,
         configure_logging=False,
-        _node_ip_address="127.0.0.1",
+        _node_ip_address=LOOPBACK,
         _temp_dir=directory,
     )
     return directory

@@ -75,8 +75,11 @@ class KeyNeeded:
         return Access(app, hosts, keys=keys, right_for=_right_for)
 
 
-def _right_for(_method: str, path: str) -> Right:
-    return "feedback" if path.endswith("/feedback") else "infer"
+def _right_for(_method: str, path: str) -> Right | None:
+    """Metadata and readiness need no key, as on the root application."""
+    if path.endswith("/feedback"):
+        return "feedback"
+    return "infer" if path.endswith("/infer") else None
 
 
 class ServeFleet:

@@ -127,7 +127,10 @@ def _listen_for_signals() -> None:
 def _serve(config: Config) -> None:
     if config.ray.address is None:
         os.environ.update(embedded_environment(config))
-    from gateway.app import Gateway  # imports Ray, which reads its environment there and then
+    # From here on Ray is imported, which reads its environment there and then.
+    from ray.exceptions import RayError
+
+    from gateway.app import Gateway
     from gateway.errors import GatewayError
 
     gateway = Gateway(config)
@@ -142,7 +145,7 @@ def _serve(config: Config) -> None:
         while True:
             time.sleep(SUPERVISE_S)
             gateway.supervise()
-    except (GatewayError, SQLAlchemyError, OSError) as error:
+    except (GatewayError, RayError, SQLAlchemyError, OSError) as error:
         raise StartError(f"the gateway did not start: {error}") from error
     finally:
         gateway.stop()

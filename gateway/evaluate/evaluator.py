@@ -43,7 +43,10 @@ _T = TypeVar("_T")
 class Evaluator:
     """Receives spans, judges the evidence and runs the shadows, until its process ends."""
 
-    def __init__(self, config: Config, *, grpc_port: int, http_port: int) -> None:
+    def __init__(
+        self, config: Config, *, grpc_port: int, http_port: int, niceness: int = 0
+    ) -> None:
+        os.nice(niceness)  # of the whole process; requests go before judgements
         self._config = config
         artifacts = ArtifactStore(config.artifacts_url)
         engine = open_database(config.database_url)

@@ -8,6 +8,7 @@ adopts the segments of replicas that died.
 """
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -68,8 +69,10 @@ class Recorder:
         journal_dir: Path,
         evidence_url: str,
         evaluator_endpoint: str | None,
+        niceness: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        os.nice(niceness)  # of the whole process; requests go before records
         journal_dir.mkdir(parents=True, exist_ok=True)
         self._directory = journal_dir
         self._poll_s = settings.poll_ms / 1000

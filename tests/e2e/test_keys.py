@@ -1,0 +1,34 @@
+"""A gateway whose inference is not open asks everybody for a key, and still knows it is ready."""
+
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from gateway.client import AnswerError, Client
+from models.examples.example import Example
+from tests.e2e.conftest import gateway
+
+pytestmark = pytest.mark.e2e
+
+
+def test_inference_that_is_not_open_needs_a_key(
+    new_state: Path, examples: tuple[Example, Example]
+) -> None:
+    rows: dict[str, np.ndarray] = {"measurements": examples[1].test_rows[:1]}
+    with gateway(new_state, HANDRAIL__SERVER__OPEN_INFERENCE="false") as running:
+        with running.client() as client:
+            client.register(examples[1].bundles[0].path, as_="live")
+            answer = client.infer("breast_cancer", rows)
+            client.feedback("breast_cancer", [{"prediction_id": answer.prediction_id, "label": 1}])
+        with Client(running.url) as stranger:
+            with pytest.raises(AnswerError) as refused:
+                stranger.infer("breast_cancer", rows)
+            with pytest.raises(AnswerError) as refused_feedback:
+                stranger.feedback("breast_cancer", [{"prediction_id": answer.prediction_id}])
+        ready = httpx.get(f"{running.url}/v2/health/ready")
+
+    assert answer.served_by == "model"
+    assert refused.value.status == refused_feedback.value.status == 401
+    assert ready.status_code == 200
