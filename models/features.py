@@ -1,6 +1,7 @@
 """From named tensors to the rows that guards judge."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,12 @@ def feature_names(signature: Signature, names: Sequence[str] = ()) -> tuple[str,
     return tuple(
         name for spec in signature.inputs for name in column_names((spec.name,), spec.row_width)
     )
+
+
+def tensor_columns(signature: Signature) -> tuple[slice, ...]:
+    """Find the columns of `feature_rows` that each input becomes."""
+    ends = list(accumulate(spec.row_width for spec in signature.inputs))
+    return tuple(slice(start, end) for start, end in pairwise([0, *ends]))
 
 
 def _flat(tensor: NDArray[Any], width: int) -> NDArray[Any]:

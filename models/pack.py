@@ -26,7 +26,7 @@ from models.bundle import (
 )
 from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
-from models.features import feature_rows
+from models.features import feature_rows, tensor_columns
 from models.manifest import DTYPES, Manifest, Signature
 from models.model_yaml import render_manifest
 from models.parity import environment_fingerprint
@@ -145,7 +145,13 @@ def _fit_guards(
     state: Mapping[str, NDArray[Any]] = {}
     if guards.outlier is not None:
         calibration = feature_rows(held_out, signature)
-        outlier = OutlierGuard.fit(rows, calibration, guards.outlier, feature_names=columns)
+        outlier = OutlierGuard.fit(
+            rows,
+            calibration,
+            guards.outlier,
+            feature_names=columns,
+            tensors=() if names else tensor_columns(signature),
+        )
         state = outlier.to_arrays()
     _save_arrays(draft / GUARDS_FILE, outlier=state)
     if guards.schema_.features:
@@ -160,10 +166,8 @@ def _infer_features(rows: Rows, signature: Signature, names: Sequence[str]) -> t
     if names:
         return infer_features(rows, names)
     features: tuple[Feature, ...] = ()
-    start = 0
-    for spec in signature.inputs:
-        features += infer_features(rows[:, start : start + spec.row_width], (spec.name,))
-        start += spec.row_width
+    for spec, columns in zip(signature.inputs, tensor_columns(signature), strict=True):
+        features += infer_features(rows[:, columns], (spec.name,))
     return features
 
 

@@ -1,6 +1,6 @@
 """From a row to one score: how unlike the reference it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from guards.verdict import Rows
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Mixes plain and whitened neighbour distance and the largest |z|.
+    """Mixes how far a row is from its neighbours, plain and whitened, and the largest |z|.
 
     No score depends on a row's batch mates, not even in its last bit: every step
     that rounds works on one row at a time.
@@ -28,17 +28,17 @@ class Detector:
     mixture: Mixture
 
     @classmethod
-    def fit(cls, reference: Rows, *, neighbours: int) -> Self:
+    def fit(cls, reference: Rows, *, neighbours: int, tensors: Sequence[slice] = ()) -> Self:
         """Learn what is ordinary from finite rows, shape (n, d).
 
         The mixture's scales come from reference rows measured without themselves,
         not from held-out rows, which must stay unseen for the calibration.
         """
-        scales = Scales.fit(reference)
+        scales = Scales.fit(reference, tensors)
         standard = scales.limit(scales.standardise(reference))
         basis = Basis.fit(standard)
-        index = Neighbours.build(basis.project(standard), basis, k=neighbours)
-        components = np.vstack([index.distances_between(), largest_tail(standard)])
+        index = Neighbours.fit(basis.project(standard), basis, k=neighbours)
+        components = np.vstack([index.excess_between(), largest_tail(standard)])
         return cls(scales, basis, index, Mixture.fit(components))
 
     def score(self, rows: Rows) -> NDArray[np.float64]:
@@ -49,7 +49,7 @@ class Detector:
         standard[broken] = 0.0
         standard = self.scales.limit(standard)
         components = np.empty((3, len(rows)))
-        components[:2] = self.neighbours.distances(self.basis.project(standard))
+        components[:2] = self.neighbours.excess(self.basis.project(standard))
         components[2] = largest_tail(standard)
         scores = self.mixture.score(components)
         scores[broken] = np.inf
@@ -65,6 +65,7 @@ class Detector:
             "variances": self.basis.variances,
             "rest": np.array(self.basis.rest),
             "points": self.neighbours.points,
+            "spacing": self.neighbours.spacing,
             "neighbours": np.array(self.neighbours.k),
             "component_median": self.mixture.median,
             "component_spread": self.mixture.spread,
@@ -78,6 +79,8 @@ class Detector:
         return cls(
             Scales(arrays["centre"], arrays["spread"], arrays["reach"]),
             basis,
-            Neighbours.build(arrays["points"], basis, k=int(arrays["neighbours"])),
+            Neighbours.build(
+                arrays["points"], basis, spacing=arrays["spacing"], k=int(arrays["neighbours"])
+            ),
             Mixture(arrays["component_median"], arrays["component_spread"]),
         )

@@ -76,11 +76,13 @@ class OutlierGuard:
         settings: OutlierSettings,
         *,
         feature_names: Sequence[str] = (),
+        tensors: Sequence[slice] = (),
     ) -> Self:
         """Learn what is ordinary from ``reference``, the threshold from ``held_out``.
 
         Rows that are not finite are left out of both: the promise is about
-        complete rows.
+        complete rows.  Each of ``tensors`` are columns without a meaning of their
+        own, such as the pixels of an image: they are measured on one scale.
 
         Raises:
             ShapeMismatchError: the two are not of one width.
@@ -96,7 +98,7 @@ class OutlierGuard:
         needed = settings.neighbours + SPARE + 1
         if len(sample) < needed:
             raise ReferenceTooSmallError(cls.name, needed, len(sample))
-        detector = Detector.fit(sample, neighbours=settings.neighbours)
+        detector = Detector.fit(sample, neighbours=settings.neighbours, tensors=tensors)
         return cls(
             settings,
             detector,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-12  # of the largest score: what varies less varies by rounding
 SHARPNESS = 2.0  # LSE2: near the maximum, so one blind detector cannot outvote one that sees
 
 
@@ -25,7 +26,7 @@ class Mixture:
         median, q90 = np.quantile(scores, (0.5, 0.9), axis=1)
         spread = q90 - median
         # A component that hardly varies says little in its own unit: fall back on its size.
-        flat = spread <= 1e-9 * np.abs(median)
+        flat = spread <= ROUNDING * np.abs(scores).max(axis=1)
         return cls(median, np.where(flat, np.maximum(np.abs(median), 1.0), spread))
 
     def score(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """How far out a row lies, one column at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,7 @@ from guards.verdict import Rows
 
 FAR_SIGMAS = 50.0  # beyond this a distance says nothing more, and float32 starts to lose digits
 RANGE_SIGMAS = 6.0  # a column is never narrower than a sixth of its range
+ONE_UNIT = 4.0  # how much wider than most columns the widest may be, if all are in one unit
 ROUNDING = 2.0**-23  # spacing of float32: a copy of a constant may be off by that share
 
 
@@ -17,10 +19,13 @@ ROUNDING = 2.0**-23  # spacing of float32: a copy of a constant may be off by th
 class Scales:
     """Centre, spread and reach of every reference column.
 
-    Most pixels in a corner are 0 and one row in a thousand holds a 3 there: by
-    the standard deviation alone that ordinary row would lie 30 sigma out and set
-    the threshold for all.  So the spread is at least a sixth of the range, and a
-    column that never moved can put a row 6 sigma out and no further.
+    One row in a thousand holds a 3 where all others hold 0: by the standard
+    deviation alone that ordinary row would lie 30 sigma out and set the threshold
+    for all.  So the spread is at least a sixth of the range, and a column that
+    never moved can put a row 6 sigma out and no further.
+
+    The pixels of an image share one spread.  Were each measured by its own, the
+    corners that are rarely lit would weigh as much as the strokes and drown them.
     """
 
     centre: NDArray[np.float64]  # (d,)
@@ -28,11 +33,18 @@ class Scales:
     reach: NDArray[np.float64]  # (d,), largest |z| that counts
 
     @classmethod
-    def fit(cls, reference: Rows) -> Self:
-        """Learn the scales of reference rows, shape (n, d)."""
+    def fit(cls, reference: Rows, tensors: Sequence[slice] = ()) -> Self:
+        """Learn the scales of reference rows, shape (n, d).
+
+        Columns of one tensor share their spread, unless their ranges are too
+        unlike to be in one unit: a table without column names is a tensor, too.
+        """
         rows = np.asarray(reference, np.float64)
-        centre = rows.mean(axis=0)
-        spread = np.maximum(rows.std(axis=0), np.ptp(rows, axis=0) / RANGE_SIGMAS)
+        centre, deviation, width = rows.mean(axis=0), rows.std(axis=0), np.ptp(rows, axis=0)
+        spread = np.maximum(deviation, width / RANGE_SIGMAS)
+        for columns in tensors:
+            if width[columns].max() <= ONE_UNIT * np.median(width[columns]):
+                spread[columns] = np.sqrt((deviation[columns] ** 2).mean())
         rounding = ROUNDING * np.maximum(np.abs(centre), ROUNDING)
         still = spread <= rounding
         return cls(

@@ -1,6 +1,7 @@
 """Scores of unlike units become one."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,15 @@ def test_a_stranger_component_makes_a_stranger_row(component: int, step: float) 
     after[component] += step
 
     assert mixture.score(after) > mixture.score(before)
+
+
+def test_what_varies_by_rounding_alone_is_no_tail() -> None:
+    """Rows among duplicates exceed their neighbours by 0, give or take the last bit."""
+    component = np.zeros((1, 100))
+    component[0, :20] = 1e-16
+    component[0, 0] = 3
+
+    assert Mixture.fit(component).score(np.full((1, 1), 1e-15))[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_component_that_never_varies_still_has_a_scale() -> None:

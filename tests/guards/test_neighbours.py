@@ -4,19 +4,39 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from guards.outlier.neighbours import Neighbours, _smallest
+from guards.outlier.neighbours import SOLITUDE, Neighbours, _smallest
 from guards.outlier.tails import FAR_SIGMAS
 from guards.outlier.whitening import MAX_AXES, Basis
-from guards.verdict import Rows
 
 
-def built(n: int, d: int, *, seed: int = 0) -> tuple[Neighbours, Basis, Rows]:
+def correlated(n: int, d: int, *, seed: int = 0) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
-    standard = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d)
-    basis = Basis.fit(standard)
-    return Neighbours.build(basis.project(standard), basis, k=5), basis, standard
+    return np.asarray(rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d))
+
+
+def built(n: int, d: int, *, seed: int = 0) -> tuple[Neighbours, Basis]:
+    rows = correlated(n, d, seed=seed)
+    basis = Basis.fit(rows)
+    return Neighbours.fit(basis.project(rows), basis, k=5), basis
+
+
+def slow_excess(
+    index: Neighbours, points: NDArray[np.float64], basis: Basis
+) -> NDArray[np.float64]:
+    """Search through all pairs: (2, n), plain and whitened."""
+    found = []
+    for weights in (np.ones_like(basis.variances), 1 / basis.variances):
+        reference = index.points * np.sqrt(weights)
+        between = cdist(reference, reference, "sqeuclidean")
+        np.fill_diagonal(between, np.inf)
+        spacing = np.sort(between, axis=1)[:, :5].mean(axis=1)
+        pairs = cdist(points * np.sqrt(weights), reference, "sqeuclidean")
+        nearest = np.argsort(pairs + SOLITUDE * spacing, axis=1)[:, :5]
+        found.append(np.take_along_axis(pairs - spacing, nearest, axis=1).mean(axis=1))
+    return np.array(found)
 
 
 @given(
@@ -39,47 +59,72 @@ def test_the_smallest_values_are_found_whatever_the_ties(
 
 @settings(max_examples=30)
 @given(n=st.integers(9, 400), d=st.integers(1, 40), seed=st.integers(0, 1000))
-def test_distances_are_those_of_a_search_through_all_pairs(n: int, d: int, seed: int) -> None:
-    index, basis, _ = built(n, d, seed=seed)
+def test_the_excess_is_that_of_a_search_through_all_pairs(n: int, d: int, seed: int) -> None:
+    index, basis = built(n, d, seed=seed)
     points = 3 * np.random.default_rng(seed + 1).normal(size=(7, d))
 
-    for space, weights in enumerate((np.ones(d), 1 / basis.variances)):
-        scale = np.sqrt(weights)
-        pairs = cdist(points * scale, index.points * scale, "sqeuclidean")
-        nearest = np.sort(pairs, axis=1)[:, :5].mean(axis=1)
-        np.testing.assert_allclose(index.distances(points)[space], nearest, rtol=1e-9)
+    expected = slow_excess(index, points, basis)
+    np.testing.assert_allclose(index.excess(points), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_reference_is_measured_without_itself() -> None:
-    index, _, _ = built(100, 4)
-    pairs = cdist(index.points, index.points, "sqeuclidean")
-    np.fill_diagonal(pairs, np.inf)
+    index, basis = built(100, 4)
+    others = [np.delete(np.arange(100), row) for row in range(100)]
+    expected = [
+        Neighbours.build(index.points[kept], basis, spacing=index.spacing[:, kept], k=5).excess(
+            index.points[row : row + 1].astype(np.float64)
+        )[:, 0]
+        for row, kept in enumerate(others)
+    ]
 
-    expected = np.sort(pairs, axis=1)[:, :5].mean(axis=1)
-    np.testing.assert_allclose(index.distances_between()[0], expected, rtol=1e-9)
+    np.testing.assert_allclose(index.excess_between(), np.transpose(expected), rtol=1e-9)
 
 
-def test_a_copy_of_many_reference_rows_lies_at_distance_zero_exactly() -> None:
+def test_a_row_beside_a_dense_group_exceeds_rows_of_a_loose_one() -> None:
+    """It is nearer to its neighbours than they are to theirs, but unusual where it stands."""
+    rng = np.random.default_rng(0)
+    dense, loose = 0.1 * rng.normal(size=(300, 3)), 50 + 2 * rng.normal(size=(300, 3))
+    basis = Basis.fit(np.vstack([dense, loose]))
+    index = Neighbours.fit(basis.project(np.vstack([dense, loose])), basis, k=5)
+    beside = basis.project(np.array([[0.9, 0.0, 0.0]]))
+
+    assert np.median(index.spacing[0, 300:]) > 0.5  # the loose rows lie further from others
+    assert index.excess(beside)[0, 0] > 3 * np.median(index.excess_between()[0, 300:])
+
+
+def test_neighbours_at_one_distance_are_the_same_in_a_batch_of_any_size() -> None:
+    """Integers leave many rows at one distance; float32 alone would choose at random."""
+    rng = np.random.default_rng(0)
+    lattice = rng.integers(0, 5, (2500, 8)).astype(np.float64)
+    basis = Basis.fit(lattice)
+    points = basis.project(lattice)
+    index = Neighbours.fit(points[:2000], basis, k=5)
+    together = index.excess(points[2000:])
+
+    for size in (1, 2, 7):
+        parts = [index.excess(points[at : at + size]) for at in range(2000, 2500, size)]
+        np.testing.assert_allclose(np.hstack(parts), together, atol=1e-5)
+
+
+def test_a_copy_of_many_reference_rows_exceeds_them_by_zero_exactly() -> None:
     row = np.random.default_rng(0).normal(size=(1, 6)).astype(np.float32).astype(np.float64)
     others = np.random.default_rng(1).normal(size=(50, 6))
     basis = Basis.fit(others)
-    index = Neighbours.build(np.vstack([np.repeat(row, 5, axis=0), others]), basis, k=5)
+    index = Neighbours.fit(np.vstack([np.repeat(row, 6, axis=0), others]), basis, k=5)
 
-    np.testing.assert_array_equal(index.distances(row), 0)
+    np.testing.assert_array_equal(index.excess(row), 0)
 
 
 def test_rows_at_the_edge_of_reach_are_measured_exactly() -> None:
-    index, _, _ = built(500, 30)
+    index, basis = built(500, 30)
     far = np.full((1, 30), FAR_SIGMAS)
-    pairs = cdist(far, index.points, "sqeuclidean")
 
-    expected = np.sort(pairs, axis=1)[:, :5].mean()
-    assert index.distances(far)[0, 0] == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(index.excess(far), slow_excess(index, far, basis), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "d"), [(50, 4), (50, 200), (5, 300), (400, 30)])
 def test_every_direction_keeps_a_positive_variance(n: int, d: int) -> None:
-    _, basis, _ = built(n, d)
+    basis = Basis.fit(correlated(n, d))
 
     assert basis.axes.shape == (d, min(d, MAX_AXES))
     assert (basis.variances > 0).all()

@@ -218,10 +218,10 @@ def test_a_large_reference_is_cut_down_before_calibration() -> None:
 
 
 Corruption = Callable[[Rows, np.random.Generator], Rows]
-# Least share that must be seen at alpha = 1 %.  A blank digit is not among them: it lies no
-# further from its neighbours than real digits with a rare stroke, and no score here is
-# two-sided.
+# Least share that must be seen at alpha = 1 %.
 STRANGE_DIGITS: dict[str, tuple[Corruption, float]] = {
+    "blank": (lambda rows, rng: np.zeros_like(rows), 1.0),
+    "faint": (lambda rows, rng: rows / 10, 0.99),
     "noise": (lambda rows, rng: rng.uniform(0, 16, rows.shape).round(), 0.99),
     "inverted": (lambda rows, rng: 16 - rows, 0.99),
     "rotated": (
@@ -233,15 +233,42 @@ STRANGE_DIGITS: dict[str, tuple[Corruption, float]] = {
 }
 
 
+IMAGE = (slice(0, 64),)
+
+
 @pytest.mark.parametrize("kind", STRANGE_DIGITS)
 def test_digits_that_do_not_belong_are_seen(kind: str) -> None:
     corrupt, least = STRANGE_DIGITS[kind]
     rng = np.random.default_rng(0)
     rows = rng.permutation(load_digits().data)
-    guard = OutlierGuard.fit(rows[:900], rows[900:1400], DEFAULT)
+    guard = OutlierGuard.fit(rows[:850], rows[850:1400], DEFAULT, tensors=IMAGE)
 
     assert flagged_share(guard, rows[1400:]) <= 0.01
     assert flagged_share(guard, corrupt(rows[1400:], rng)) >= least
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_blank_digit_is_strange_whichever_digits_the_guard_has_seen(seed: int) -> None:
+    """It is close to everything and like nothing: rarely lit pixels must not drown it."""
+    rows = np.random.default_rng(seed).permutation(load_digits().data)
+    guard = OutlierGuard.fit(rows[:850], rows[850:1400], DEFAULT, tensors=IMAGE)
+    verdict = guard.check(np.zeros((1, 64)))
+
+    assert verdict.p_values is not None
+    assert verdict.p_values[0] <= verdict.threshold
+    assert verdict.reasons[0]
+
+
+def test_a_table_without_column_names_is_judged_in_the_units_of_its_columns() -> None:
+    """Its one tensor is no image: beside a column in thousands the others would be invisible."""
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(load_breast_cancer().data)
+    named = OutlierGuard.fit(rows[:200], rows[200:500], DEFAULT)
+    nameless = OutlierGuard.fit(rows[:200], rows[200:500], DEFAULT, tensors=(slice(0, 30),))
+
+    np.testing.assert_array_equal(
+        nameless.check(rows[500:]).p_values, named.check(rows[500:]).p_values
+    )
 
 
 def test_measurements_that_do_not_belong_are_seen() -> None:

@@ -70,7 +70,7 @@ def test_digits_leave_enough_rows_to_calibrate_and_to_test(digits: Example) -> N
     assert strange_share(digits.bundles[0], digits.test_rows) <= 0.03
 
 
-@pytest.mark.parametrize("kind", ["noise", "inverted", "rotated"])
+@pytest.mark.parametrize("kind", ["blank", "noise", "inverted", "rotated"])
 def test_digits_that_do_not_belong_are_seen(digits: Example, kind: str) -> None:
     rows = strange_digits(digits.test_rows)[kind]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.features import feature_names, feature_rows
+from models.features import feature_names, feature_rows, tensor_columns
 from models.manifest import Signature, TensorSpec
 from models.runtime.protocol import Tensors
 
@@ -71,3 +71,11 @@ def test_given_names_are_kept_and_must_be_one_per_column() -> None:
     assert feature_names(ONE, ["a", "b", "c"]) == ("a", "b", "c")
     with pytest.raises(ValueError, match="2 feature names given for 3 features"):
         feature_names(ONE, ["a", "b"])
+
+
+def test_the_columns_of_a_tensor_are_where_its_values_went() -> None:
+    age, image, member = tensor_columns(MIXED)
+    names = feature_names(MIXED)
+
+    assert (age, image, member) == (slice(0, 1), slice(1, 5), slice(5, 6))
+    assert names[image] == tuple(f"image[{pixel}]" for pixel in range(4))
