@@ -41,6 +41,7 @@ from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, ensure_admin, local_signing_key, trusted_keys
 from gateway.registry.registry import Registry
+from gateway.serving.edge import ShortWay
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Root:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Give Serve the application; called once, after the constructor."""
+        ShortWay.open("/", self._app)
         return self._app
 
 
@@ -92,6 +94,8 @@ class Gateway:
         self._evaluator: Any = None
         self._recorders: dict[str, Any] = {}  # by node
         self._evaluator_ports = free_ports(2)
+        # Chosen once: a recorder that Ray restarts is found again where it was.
+        self._metrics_port = config.record.metrics_port or free_ports(1)[0]
         self._ray_dir: str | None = None
 
     @property
@@ -158,7 +162,7 @@ class Gateway:
                 ray.remote(Recorder)
                 .options(name=recorder_name(node_id), scheduling_strategy=here, **IMMORTAL)
                 .remote(
-                    config.record,
+                    config.record.model_copy(update={"metrics_port": self._metrics_port}),
                     journal_dir=config.journal_dir,
                     evidence_url=config.evidence_url,
                     # On another node than the evaluator's nobody listens there: the reconciler

@@ -213,13 +213,15 @@ def _client(url: str | None, key: str | None, state: Path | None) -> Iterator[An
     try:
         address = url or address_of(state)
         found = key or key_of(state)
-    except OSError as error:
-        _fail(f"{state} cannot be read: {error.strerror}", USAGE_ERROR)
+    except (OSError, ValueError, KeyError) as error:
+        _fail(f"state directory {state} cannot be read: {error}", USAGE_ERROR)
     try:
         with Client(address, key=found) as client:
             yield client
     except AnswerError as error:
         _fail(str(error), REFUSED if error.status else USAGE_ERROR)
+    except (OSError, ValueError) as error:  # what was to be sent cannot be read
+        _fail(str(error), USAGE_ERROR)
 
 
 def _tell(told: Any, as_json: bool) -> None:

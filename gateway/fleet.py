@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import ray
 from ray import serve
-from ray.serve.schema import LoggingConfig
+from ray.serve.schema import ApplicationStatus, LoggingConfig
 from starlette.types import ASGIApp
 
 from gateway.api.access import Access
@@ -24,6 +24,7 @@ from gateway.serving.replica import Replica
 
 log = logging.getLogger(__name__)
 
+RUNNING, DEPLOYING = ApplicationStatus.RUNNING, ApplicationStatus.DEPLOYING
 NAMESPACE = "handrail"
 EVALUATOR = "evaluator"
 MODEL_READY_S = 60.0
@@ -75,11 +76,11 @@ class KeyNeeded:
         return Access(app, hosts, keys=keys, right_for=_right_for)
 
 
-def _right_for(_method: str, path: str) -> Right | None:
-    """Metadata and readiness need no key, as on the root application."""
-    if path.endswith("/feedback"):
-        return "feedback"
-    return "infer" if path.endswith("/infer") else None
+def _right_for(method: str, path: str) -> Right | None:
+    """Reading metadata and readiness needs no key, as on the root application; all else does."""
+    if method == "GET":
+        return None
+    return "feedback" if path.rstrip("/").endswith("/feedback") else "infer"
 
 
 class ServeFleet:
@@ -97,13 +98,18 @@ class ServeFleet:
         Raises:
             NotReadyError: it does not answer within a minute.
         """
-        if app_name(model) not in (await asyncio.to_thread(serve.status)).applications:
+        found = (await asyncio.to_thread(serve.status)).applications.get(app_name(model))
+        if found is None or found.status not in (RUNNING, DEPLOYING):
             await asyncio.to_thread(run_models, [model], self._config, self._salt)
         until_s = time.monotonic() + MODEL_READY_S
         while not await self.ready(model):
             if time.monotonic() > until_s:
                 raise NotReadyError(f"model {model} does not answer after {MODEL_READY_S:.0f} s")
             await asyncio.sleep(0.1)
+
+    async def remove(self, model: str) -> None:
+        """Take a model off the data plane; replicas end what they have begun."""
+        await asyncio.to_thread(serve.delete, app_name(model), _blocking=False)
 
     async def push(self, table: RoutingTable) -> int:
         """Send a routing table to every replica; return how many serve it now."""

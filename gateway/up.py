@@ -132,6 +132,7 @@ def _serve(config: Config) -> None:
 
     from gateway.app import Gateway
     from gateway.errors import GatewayError
+    from models.errors import ModelError
 
     gateway = Gateway(config)
     try:
@@ -145,7 +146,7 @@ def _serve(config: Config) -> None:
         while True:
             time.sleep(SUPERVISE_S)
             gateway.supervise()
-    except (GatewayError, RayError, SQLAlchemyError, OSError) as error:
+    except (GatewayError, ModelError, RayError, SQLAlchemyError, OSError) as error:
         raise StartError(f"the gateway did not start: {error}") from error
     finally:
         gateway.stop()

@@ -53,7 +53,7 @@ def encode_request(
     for name, array in inputs.items():
         tensor: Json = {
             "name": name,
-            "datatype": DATATYPES[array.dtype.name],
+            "datatype": _datatype(name, array),
             "shape": list(array.shape),
         }
         if binary:
@@ -113,3 +113,15 @@ def _split_bytes(part: bytes) -> Iterator[bytes]:
         end = start + 4 + int.from_bytes(part[start : start + 4], "little")
         yield part[start + 4 : end]
         start = end
+
+
+def _datatype(name: str, array: NDArray[Any]) -> str:
+    """Name the datatype of an input.
+
+    Raises:
+        ValueError: the protocol has none for it.
+    """
+    datatype = DATATYPES.get(array.dtype.name)
+    if datatype is None:
+        raise ValueError(f"input {name}: arrays of {array.dtype.name} cannot be sent")
+    return datatype

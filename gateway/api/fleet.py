@@ -16,6 +16,10 @@ class Fleet(Protocol):
         """
         ...
 
+    async def remove(self, model: str) -> None:
+        """Take a model that nobody may ask any more off the data plane."""
+        ...
+
     async def push(self, table: RoutingTable) -> int:
         """Send a routing table to every replica of its model; return how many acknowledged it.
 

@@ -121,8 +121,10 @@ class Rollout:
             return self._registry.reject(table.model, version, who=who, why=why)
 
         restored = await run_in_threadpool(reject)
-        if restored is not None:
-            with suppress(GatewayError):  # the caller hears of the first failure, not of this one
+        with suppress(GatewayError):  # the caller hears of the first failure, not of this one
+            if restored is None:
+                await self._fleet.remove(table.model)
+            else:
                 await self._fleet.push(restored)
         await self._fleet.shadow_changed()
 

@@ -18,6 +18,7 @@ from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
 from gateway.serving.versions import LoadedVersion
 
 NS_PER_US = 1_000
+INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Batcher:
         self._now_ns = now_ns
         self._waiting: deque[_Waiting] = deque()
         self._is_busy = False  # a flush is scheduled, or the thread is at work
+        self._is_thread_busy = False
         self.queued_rows = 0
 
     def predicted_wait_ns(self, version: LoadedVersion) -> float:
@@ -68,14 +70,15 @@ class Batcher:
         if not self._is_busy:
             self._is_busy = True
             loop.call_soon(self._flush)
-        if not self._is_inline(version):  # an inline batch never outlives this turn of the loop
+        if self._is_thread_busy or not self._is_inline(version, item.rows):
             left_s = (deadline_ns - self._now_ns()) / 1e9
             timer = loop.call_later(max(left_s, 0.0), _give_up, answer)
             answer.add_done_callback(lambda _: timer.cancel())
         return await answer
 
-    def _is_inline(self, version: LoadedVersion) -> bool:
-        return version.model_ns < self._inline_below_ns
+    def _is_inline(self, version: LoadedVersion, rows: int) -> bool:
+        """Whether a batch is over so soon that the event loop may wait for it."""
+        return version.model_ns < self._inline_below_ns and rows <= INLINE_ROWS
 
     def _flush(self) -> None:
         """Form the next batch and run it."""
@@ -90,7 +93,7 @@ class Batcher:
         closed = self._exploration_closed() if version.explorer is not None else None
         run = partial(microbatch.run, closed=closed, now_ns=self._now_ns)
         loop = asyncio.get_running_loop()
-        if self._is_inline(version):
+        if self._is_inline(version, microbatch.rows):
             done: asyncio.Future[list[Judged]] = loop.create_future()
             try:
                 done.set_result(run())
@@ -98,6 +101,7 @@ class Batcher:
                 done.set_exception(error)
             self._finish(batch, done)
         else:
+            self._is_thread_busy = True
             running = loop.run_in_executor(self._executor, run)
             running.add_done_callback(partial(self._finish, batch))
 
@@ -136,20 +140,21 @@ class Batcher:
 
     def _finish(self, batch: list[_Waiting], done: "asyncio.Future[list[Judged]]") -> None:
         """Hand out the answers, or the failure, and go on with what arrived meanwhile."""
-        error = done.exception()
-        if error is not None:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
-        else:
+        self._is_thread_busy = False
+        try:
             judged = done.result()
             _learn_cost(batch[0].version, judged[0].stamps)
             for waiting, answer in zip(batch, judged, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
-        self._is_busy = bool(self._waiting)
-        if self._is_busy:
-            asyncio.get_running_loop().call_soon(self._flush)
+        except Exception as error:  # noqa: BLE001  each caller gets it, and the queue goes on
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+        finally:
+            self._is_busy = bool(self._waiting)
+            if self._is_busy:
+                asyncio.get_running_loop().call_soon(self._flush)
 
 
 def _learn_cost(version: LoadedVersion, stamps: Stamps) -> None:

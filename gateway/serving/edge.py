@@ -5,16 +5,18 @@ starts in it: the replicas' own and its proxy's.
 """
 
 import os
+import re
 from collections.abc import Iterable
 
 import orjson
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import ForbiddenError, error_body
+from gateway.errors import ForbiddenError, NotReadyError, error_body
 
 ALLOWED_HOSTS_VARIABLE = "HANDRAIL_ALLOWED_HOSTS"
 HEALTH_PATHS = frozenset({"/-/healthz", "/-/routes"})  # asked by HAProxy, with its own Host header
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # Serve starts a watcher task per request unless this is set; the ingress watches by itself.
 NO_WATCHER = (b"x-request-disconnect-disabled", b"?1")
 # Serve lets a client switch the server's time limit off with the second one.
@@ -26,7 +28,7 @@ class ShortWay:
 
     Serve spends about 100 us on a request before and after the application: request metadata,
     a second admission, metrics, logs.  The ingress has all of these of its own.  One per process:
-    a replica serves one model.
+    a replica serves one application.
     """
 
     prefix: str | None = None
@@ -41,9 +43,12 @@ class ShortWay:
 class Edge:
     """Refuses foreign hosts and cross-site requests (DNS rebinding, CVE-2025-62593)."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: Iterable[str], *, behind_haproxy: bool = False
+    ) -> None:
         self._app = app
-        self._allowed = frozenset(host.encode() for host in allowed_hosts)
+        self._allowed = frozenset(host.lower().encode() for host in allowed_hosts)
+        self._behind_haproxy = behind_haproxy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403."""
@@ -56,15 +61,30 @@ class Edge:
                 host = value
             elif name == b"origin":
                 has_origin = True
-        if has_origin or _without_port(host) not in self._allowed:
+        if has_origin or _without_port(host.lower()) not in self._allowed:
             problem = "requests with an Origin are refused" if has_origin else "unknown Host"
             await _refuse(ForbiddenError(problem), send)
         elif ShortWay.ingress is not None and scope["path"].startswith(ShortWay.prefix):
             await ShortWay.ingress(scope, receive, send)
+        elif self._behind_haproxy and ShortWay.ingress is None:
+            # Serve's fallback proxy: HAProxy asks it only while no replica of a model is up.
+            await _refuse(NotReadyError("no replica answers"), send)
         else:
-            kept = [pair for pair in scope["headers"] if pair[0] not in STRIPPED]
+            kept = [pair for pair in scope["headers"] if _may_pass(*pair)]
             scope["headers"] = [*kept, NO_WATCHER]
             await self._app(scope, receive, send)
+
+
+def _may_pass(name: bytes, value: bytes) -> bool:
+    """Serve decodes the request id as UTF-8 before anybody could answer that it is not."""
+    if name == b"x-request-id":
+        return known_request_id(value) is not None
+    return name not in STRIPPED
+
+
+def known_request_id(value: bytes) -> str | None:
+    """Read the client's name for its request; None if it is empty, too long or unprintable."""
+    return value.decode() if _REQUEST_ID.fullmatch(value) else None
 
 
 def _without_port(host: bytes) -> bytes:
@@ -72,9 +92,11 @@ def _without_port(host: bytes) -> bytes:
     return name if colon and port.isdigit() else host
 
 
-async def _refuse(error: ForbiddenError, send: Send) -> None:
+async def _refuse(error: ForbiddenError | NotReadyError, send: Send) -> None:
     body = orjson.dumps(error_body(error, ""))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if isinstance(error, NotReadyError):
+        headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -82,4 +104,5 @@ async def _refuse(error: ForbiddenError, send: Send) -> None:
 def middlewares() -> list[Middleware]:
     """Build the middleware for Serve; the allow-list comes from the environment of the cluster."""
     hosts = os.environ.get(ALLOWED_HOSTS_VARIABLE, "localhost,127.0.0.1,[::1]")
-    return [Middleware(Edge, allowed_hosts=hosts.split(","))]
+    behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+    return [Middleware(Edge, allowed_hosts=hosts.split(","), behind_haproxy=behind_haproxy)]

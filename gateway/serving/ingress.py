@@ -22,6 +22,7 @@ from gateway.errors import (
 )
 from gateway.record.ids import prediction_id
 from gateway.serving.codec import encode_answer
+from gateway.serving.edge import known_request_id
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
 from gateway.serving.protocol import HEADER_LENGTH, Parameters
 from gateway.serving.recording import Arrival, Recording
@@ -68,7 +69,7 @@ class Ingress:
         if scope["type"] != "http":
             return
         headers: Headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:128] or new_request_id()
+        request_id = known_request_id(headers.get(b"x-request-id", b"")) or new_request_id()
         try:
             version, verb = self._route(scope["path"])
             if verb == "infer":
@@ -90,11 +91,11 @@ class Ingress:
 
     def _route(self, path: str) -> tuple[str | None, str]:
         """Split a path into the version asked for and the verb."""
-        parts = path.removeprefix(self._prefix).strip("/").split("/")
+        parts = path.removeprefix(self._prefix).removeprefix("/").split("/")
         version = None
         if parts[0] == "versions" and len(parts) >= 2:
             version, parts = parts[1], parts[2:] or [""]
-        if len(parts) != 1 or parts[0] not in ("infer", "feedback", "ready", ""):
+        if len(parts) != 1 or parts[0] not in ("infer", "feedback", "ready", "") or version == "":
             raise NotFoundError
         return version, parts[0]
 

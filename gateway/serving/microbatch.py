@@ -5,7 +5,7 @@ row that makes the model fail never fails its batch mates: the batch is bisected
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -182,12 +182,21 @@ class Microbatch:
         if self._outputs is None:
             return
         verdict = self._version.chain.check_outputs(self._answer(), self._table.dry_run)
+        verdict = self._of_answered(verdict)
         self._verdicts.append(verdict)
-        before = set(self._stopped)
         self._stop_items(verdict)
-        for i in before & set(self._stopped):  # rows that were never answered are not judged
-            start, stop = self._bounds()[i]
-            verdict.actions[start:stop] = Action.ALLOW
+
+    def _of_answered(self, verdict: Verdict) -> Verdict:
+        """Leave out rows that the model was never asked about: their zeros are no answer."""
+        if not self._stopped or verdict.is_clear:
+            return verdict
+        actions, reasons = verdict.actions.copy(), dict(verdict.reasons)
+        bounds = self._bounds()
+        for start, stop in (bounds[i] for i in self._stopped):
+            actions[start:stop] = Action.ALLOW
+            for row in range(start, stop):
+                reasons.pop(row, None)
+        return replace(verdict, actions=actions, reasons=reasons)
 
     def _answer(self) -> NDArray[Any]:
         assert self._outputs is not None

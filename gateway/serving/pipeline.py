@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.errors import BadRequestError, DeadlineError, RejectedError, ShedError, UnansweredError
+from gateway.errors import (
+    BadRequestError,
+    DeadlineError,
+    GatewayError,
+    RejectedError,
+    ShedError,
+    UnansweredError,
+)
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
 from gateway.serving.codec import decode_inputs
@@ -101,10 +108,8 @@ class Pipeline:
                 version, rows=item.rows, left_ns=deadline_ns - self._now_ns()
             ):
                 judged = await self._batcher.submit(version, view.table, item, deadline_ns)
-        except ShedError:
-            if not version.manifest.fallback:
-                raise
-            return await self._fall_back("queue_full", progress, deadline_ns)
+        except ShedError as shed:
+            return await self._fall_back("queue_full", progress, deadline_ns, instead=shed)
         progress.judged = judged
         if judged is None:
             return await self._fall_back("deadline", progress, deadline_ns)
@@ -129,8 +134,15 @@ class Pipeline:
         progress.decoded_ns = self._now_ns()
         return item, request.arrived_ns + budget
 
-    async def _fall_back(self, reason: str, progress: Progress, deadline_ns: int) -> Answer:
-        """Answer from the ladder, or raise what was tried."""
+    async def _fall_back(
+        self,
+        reason: str,
+        progress: Progress,
+        deadline_ns: int,
+        *,
+        instead: GatewayError | None = None,
+    ) -> Answer:
+        """Answer from the ladder, or raise ``instead``, or what was tried."""
         view, version, item = progress.view, progress.version, progress.item
         assert view is not None
         assert version is not None
@@ -138,8 +150,10 @@ class Pipeline:
         progress.fallback_reason = reason
         fallback, tried = await self._ladder.descend(view, version, item, deadline_ns)
         if fallback is None:
+            if instead is not None:
+                raise instead
             tried = ["model", *tried]
-            if reason in ("deadline", "queue_full"):
+            if reason == "deadline":
                 raise DeadlineError(version.manifest.name, tried)
             raise UnansweredError(version.manifest.name, reason, tried)
         progress.fallback = fallback

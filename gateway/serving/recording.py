@@ -160,8 +160,9 @@ def _payload(progress: Progress, answer: Answer | None) -> Payload | None:
         return None
     redacted = version.manifest.capture.redact
     kept = {name: array for name, array in item.inputs.items() if name not in redacted}
-    outputs = {n: a for n, a in answer.outputs.items() if a.dtype in _DATATYPES}
-    return Payload(_tensors(kept), _tensors(outputs))
+    source = progress.fallback if progress.fallback is not None else progress.judged
+    own = source.outputs if source is not None else None
+    return Payload(_tensors(kept), _tensors(own or {}))
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from gateway.config import Config
@@ -154,8 +155,8 @@ class TableSource:
         """Ask the registry; None when it is away or does not know the model."""
         try:
             return self._registry.table(self._model)
-        except Exception:
-            log.exception("the registry does not answer")
+        except SQLAlchemyError as error:
+            log.warning("the registry does not answer: %s", type(error).__name__)
             return None
 
     def keep(self, table: RoutingTable) -> None:

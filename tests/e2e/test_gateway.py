@@ -172,6 +172,9 @@ def test_a_foreign_host_and_a_browser_are_refused(shared: Running) -> None:
     assert httpx.get(url).status_code == 200
     assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 403
     assert httpx.get(url, headers={"Origin": "http://127.0.0.1"}).status_code == 403
+    for path in ("/v2/models/digits", "/v2/health/live", "/api/v1/models"):
+        garbled = httpx.get(shared.url + path, headers={b"X-Request-Id": b"\xff\xfe"})
+        assert garbled.status_code == 200
 
 
 def test_ready_names_a_model_that_does_not_answer_and_changes_need_a_key(shared: Running) -> None:

@@ -27,6 +27,9 @@ def test_inference_that_is_not_open_needs_a_key(
                 stranger.infer("breast_cancer", rows)
             with pytest.raises(AnswerError) as refused_feedback:
                 stranger.feedback("breast_cancer", [{"prediction_id": answer.prediction_id}])
+            for path in ("infer/", "infer//", "versions/1/infer", "versions/1/infer/", "feedback/"):
+                refusal = httpx.post(f"{running.url}/v2/models/breast_cancer/{path}", content=b"{}")
+                assert refusal.status_code == 401, path
         ready = httpx.get(f"{running.url}/v2/health/ready")
 
     assert answer.served_by == "model"

@@ -26,6 +26,7 @@ class HandFleet:
 
     replicas: int = 2
     deployed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     pushed: list[RoutingTable] = field(default_factory=list)
     shadow_changes: int = 0
     unready: set[str] = field(default_factory=set)
@@ -39,6 +40,9 @@ class HandFleet:
         if self.fails_to_deploy:
             raise NotReadyError(f"model {model!r} does not answer after 60 s")
         self.deployed.append(model)
+
+    async def remove(self, model: str) -> None:
+        self.removed.append(model)
 
     async def push(self, table: RoutingTable) -> int:
         await asyncio.sleep(self.delays_s.pop(0) if self.delays_s else 0)

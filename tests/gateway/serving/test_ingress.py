@@ -1,12 +1,18 @@
 """One request in, one answer out, one record kept."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
+from models.bundle import load_reference
 from models.examples.example import Example
+from models.manifest import Manifest
+from models.pack import pack
+from models.signing import SigningKey
 
 
 def body(rows: np.ndarray, **fields: Any) -> bytes:
@@ -199,8 +205,48 @@ async def test_paths_and_methods_outside_the_protocol_get_404_and_405(
     served = await serve(*cancer.bundles)
 
     assert (await served.client.get("/nothing")).status_code == 404
+    assert (await served.client.post("/infer/", content=b"")).status_code == 404
+    assert (await served.client.post("/feedback//", content=b"")).status_code == 404
     assert (await served.client.get("/infer")).status_code == 405
     assert (await served.client.get("/versions/9")).status_code == 404
     assert (await served.client.get("/ready")).json() == {"name": "breast_cancer", "ready": True}
     metadata = (await served.client.get("")).json()
     assert metadata["inputs"][0]["shape"] == [-1, 30]
+
+
+async def test_batch_mates_change_nothing_about_a_request_that_falls_back(
+    serve: Any, cancer: Example, key: SigningKey, tmp_path: Path
+) -> None:
+    bundle = cancer.bundles[0]
+    told = bundle.manifest.model_dump(by_alias=True)
+    told["guards"]["outlier"]["action"] = "fallback"
+    told["guards"]["output"] = {"min_confidence": 0.4, "low_confidence": "reject"}
+    reference = load_reference(bundle).inputs
+    strict = pack(
+        Manifest.model_validate(told),
+        bundle.path / str(bundle.manifest.runtime.file),
+        reference=reference,
+        held_out={"measurements": reference["measurements"][:150]},
+        out=tmp_path / "strict",
+        key=key,
+    )
+    served = await serve(strict)
+    far = np.full((1, 30), 1e9, np.float32)
+
+    alone = await served.client.post("/infer", content=body(far))
+    _, among = await asyncio.gather(
+        served.client.post("/infer", content=body(cancer.test_rows[:1])),
+        served.client.post("/infer", content=body(far)),
+    )
+
+    assert served.kept.decisions[-1].batch_rows == 2
+    for response in (alone, among):
+        assert response.status_code == 200, response.text
+        assert response.json()["parameters"]["fallback_reason"] == "outlier"
+    assert {reason["guard"] for why in reasons(served) for reason in why} <= {"outlier", "schema"}
+
+
+def reasons(served: Any) -> list[Any]:
+    """Every reason that was recorded."""
+    told = [orjson.loads(d.reasons) for d in served.kept.decisions if d.reasons]
+    return [why for by_row in told for why in by_row.values()]

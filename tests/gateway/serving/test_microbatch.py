@@ -1,6 +1,8 @@
 """Requests share a batch and nothing else."""
 
 import asyncio
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
+from gateway.serving.microbatch import Item
 from models.bundle import Bundle
 from models.signing import SigningKey
 from tests.gateway.serving.conftest import table
@@ -154,3 +157,60 @@ async def test_a_deadline_that_passes_while_the_device_is_busy_is_honoured(
     response = await ask(served.client, [1.0], parameters={"timeout": 50_000})
 
     assert response.json()["parameters"]["fallback_reason"] == "deadline"
+
+
+async def test_a_busy_device_keeps_nobody_beyond_the_deadline(
+    serve: Any, lookups: tuple[Bundle, ...]
+) -> None:
+    served = await serve(lookups[0])
+    quick = served.versions.view.live
+    slow = replace(quick, runtime=SlowRuntime(quick.runtime), model_ns=1e12)
+    table_, batcher = served.versions.view.table, served.batcher
+
+    def item(name: str) -> Item:
+        return Item(name, {"place": np.zeros((1, 1), np.float32)}, 1)
+
+    now_ns = time.perf_counter_ns()
+    long = asyncio.create_task(batcher.submit(slow, table_, item("a"), now_ns + 10**10))
+    await asyncio.sleep(0.05)  # it is on the thread now
+    late = await batcher.submit(quick, table_, item("b"), time.perf_counter_ns() + 5 * 10**7)
+    waited_ns = time.perf_counter_ns() - now_ns
+
+    assert late is None
+    assert waited_ns < SlowRuntime.SLEEP_S * 1e9
+    assert (await long).outputs is not None
+
+
+async def test_a_failure_inside_the_gateway_reaches_its_callers_and_the_queue_goes_on(
+    serve: Any, lookups: tuple[Bundle, ...]
+) -> None:
+    served = await serve(lookups[2])
+    live = served.versions.view.live
+    broken = replace(live, runtime=BrokenRuntime())
+    item = Item("a", {"place": np.zeros((1, 1), np.float32)}, 1)
+    forever = time.perf_counter_ns() + 10**12
+
+    with pytest.raises(ZeroDivisionError):
+        await served.batcher.submit(broken, served.versions.view.table, item, forever)
+
+    assert values(await ask(served.client, [1.0])) == [4.0]
+
+
+class SlowRuntime:
+    """A model that takes its time."""
+
+    SLEEP_S = 0.6
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+
+    def predict(self, inputs: Any) -> Any:
+        time.sleep(self.SLEEP_S)
+        return self._runtime.predict(inputs)
+
+
+class BrokenRuntime:
+    """Fails in a way that no runtime should."""
+
+    def predict(self, inputs: Any) -> Any:
+        raise ZeroDivisionError
