@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from models.prediction import predicted
 from numpy.typing import NDArray
 
 from gateway.serving.batcher import Batcher
 from gateway.serving.microbatch import Item
 from gateway.serving.versions import LoadedVersion, View
 from models.manifest import DTYPES, ConstantRung, VersionRung
+from models.prediction import predicted
 
 
 @dataclass(frozen=True, slots=True)
