@@ -1,12 +1,17 @@
 #!/bin/sh
-# Started by Serve in place of HAProxy.  Serve's template binds HAProxy's statistics and metrics
-# pages to every interface, without a password; this moves them to loopback and goes on as HAProxy.
+# Started by Serve in place of HAProxy: changes two things in the configuration that Serve wrote and
+# goes on as HAProxy.
+# 1. Serve's template binds HAProxy's statistics and metrics pages to every interface, without a
+#    password; here they move to loopback.
+# 2. HAProxy can repeat a request on another replica only while it holds all of it, so it waits for
+#    the body (up to its buffer) before it forwards anything.
 # The file is edited in place, because Serve recognises its HAProxy by the name on the command line.
 set -eu
 previous=
 for argument in "$@"; do
     if [ "$previous" = -f ]; then
-        sed -i -e 's/^\( *bind \)\(\*\{0,1\}\):\([0-9][0-9]*\) *$/\1127.0.0.1:\3/' "$argument"
+        sed -i -e 's/^\( *bind \)\(\*\{0,1\}\):\([0-9][0-9]*\) *$/\1127.0.0.1:\3/' \
+            -e 's/^\( *\)option redispatch 1$/&\n\1option http-buffer-request/' "$argument"
     fi
     previous=$argument
 done
