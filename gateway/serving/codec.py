@@ -17,7 +17,7 @@ from gateway.serving.protocol import Envelope, Parameters, RequestedInput
 from models.manifest import DTYPES, Signature, TensorSpec
 
 Arrays = dict[str, NDArray[Any]]
-_DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 _WIRE = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items()}
 
 
@@ -122,17 +122,17 @@ def _cast(array: NDArray[Any], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
     """Cast JSON numbers without letting text, nulls, fractions or overflow slip through."""
     fits = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}[dtype.kind]
     if array.dtype.kind not in fits:
-        raise BadRequestError(f"input {name}: data must be {_DATATYPES[dtype]} numbers only")
+        raise BadRequestError(f"input {name}: data must be {DATATYPES[dtype]} numbers only")
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             cast = array.astype(dtype)
         if not np.isfinite(cast).all():
-            raise BadRequestError(f"input {name}: a number does not fit {_DATATYPES[dtype]}")
+            raise BadRequestError(f"input {name}: a number does not fit {DATATYPES[dtype]}")
         return cast
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
-            raise BadRequestError(f"input {name}: a number does not fit {_DATATYPES[dtype]}")
+            raise BadRequestError(f"input {name}: a number does not fit {DATATYPES[dtype]}")
     return array.astype(dtype)
 
 
@@ -161,7 +161,7 @@ def encode_answer(
     for name, array in outputs.items():
         tensor: dict[str, Any] = {
             "name": name,
-            "datatype": _DATATYPES.get(array.dtype, "BYTES"),
+            "datatype": DATATYPES.get(array.dtype, "BYTES"),
             "shape": array.shape,
         }
         if envelope.wants_binary(name):

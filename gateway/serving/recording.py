@@ -21,13 +21,11 @@ from gateway.record.decision import (
 )
 from gateway.record.ids import new_trace
 from gateway.record.journal import GroupCommitter
+from gateway.serving.codec import DATATYPES
 from gateway.serving.microbatch import Judged
 from gateway.serving.pipeline import Answer, Progress
 from gateway.serving.verdicts import Verdicts
 from guards.verdict import Action
-from models.manifest import DTYPES
-
-_DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Arrival:
@@ -167,6 +165,6 @@ def _payload(progress: Progress, answer: Answer | None) -> Payload | None:
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, ...]:
     return tuple(
-        Tensor(name, _DATATYPES[array.dtype], array.shape, np.ascontiguousarray(array).tobytes())
+        Tensor(name, DATATYPES[array.dtype], array.shape, np.ascontiguousarray(array).tobytes())
         for name, array in arrays.items()
     )
