@@ -200,6 +200,50 @@ class BundleRefusedError(GatewayError):
         return self.problem
 
 
+class QuarantinedError(GatewayError):
+    """A replica died twice while it worked on exactly these inputs."""
+
+    status = 422
+    code = "request_quarantined"
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        """Say why nobody tries again."""
+        return f"these inputs ended a replica of model {self.model!r} twice; they are quarantined"
+
+
+class ClientGoneError(GatewayError):
+    """The client closed the connection before it had its answer; nobody reads this."""
+
+    status = 499  # nginx's convention; it reaches records and metrics only
+    code = "cancelled"
+    grpc_status = "CANCELLED"
+
+    def __str__(self) -> str:
+        """Say so."""
+        return "the client closed the connection"
+
+
+class UnsupportedError(GatewayError):
+    """The protocol has this, and Handrail does not serve it."""
+
+    status = 501
+    code = "unsupported"
+    grpc_status = "UNIMPLEMENTED"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.what} is not supported"
+
+
 class ShedError(GatewayError):
     """Refused before any work, because the answer would come too late."""
 
@@ -215,6 +259,23 @@ class ShedError(GatewayError):
     def __str__(self) -> str:
         """Say when to come back."""
         return f"model {self.model!r} is overloaded; retry after {self.retry_after_s} s"
+
+
+class BreakerOpenError(GatewayError):
+    """The model failed or was slow so often that it is left alone for a while."""
+
+    status = 503
+    code = "breaker_open"
+    grpc_status = "UNAVAILABLE"
+
+    def __init__(self, model: str, retry_after_s: int) -> None:
+        super().__init__(model, retry_after_s)
+        self.model = model
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """Say when to come back."""
+        return f"model {self.model!r} is failing; retry after {self.retry_after_s} s"
 
 
 class NotReadyError(GatewayError):

@@ -55,6 +55,18 @@ class RuntimeFailedError(ModelError):
         return f"model {self.model} failed: {self.problem}"
 
 
+class OutOfTimeError(ModelError):
+    """The model stopped at the deadline it was given, before it had an answer."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        """Say which model."""
+        return f"model {self.model} stopped at the deadline"
+
+
 class KeyFileError(ModelError):
     """A key file does not hold the key it should."""
 

@@ -4,6 +4,7 @@ import math
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import ml_dtypes
 import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
@@ -21,7 +22,7 @@ FileName = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
 
-# Open Inference Protocol datatypes that numpy has; BF16 and BYTES are carried by the codec.
+# Open Inference Protocol datatypes.  Arrays of BYTES hold `bytes` objects.
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
     "UINT8": np.dtype(np.uint8),
@@ -35,11 +36,13 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "BYTES": np.dtype(np.object_),
 }
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
-    "FP16", "FP32", "FP64",
+    "FP16", "FP32", "FP64", "BF16", "BYTES",
 ]  # fmt: skip
 
 
@@ -115,6 +118,22 @@ class VersionRung(Settings):
     version: Version
 
 
+class ModelRung(Settings):
+    """Answer with a smaller model of the same signature, from a file of this bundle."""
+
+    use: Literal["model"] = "model"
+    file: FileName
+    kind: Literal["onnx", "torch"] = "onnx"
+
+
+class CacheRung(Settings):
+    """Answer as this version last answered the same inputs."""
+
+    use: Literal["cache"] = "cache"
+    entries: int = Field(1024, ge=1, le=1_000_000, description="Answers kept per replica.")
+    max_age_s: float = Field(300.0, gt=0, le=86_400, description="An older answer is none.")
+
+
 class ConstantRung(Settings):
     """Answer with fixed outputs, one row each, repeated for every row asked."""
 
@@ -122,7 +141,7 @@ class ConstantRung(Settings):
     outputs: dict[str, list[float]]
 
 
-Rung = Annotated[VersionRung | ConstantRung, Field(discriminator="use")]
+Rung = Annotated[VersionRung | ModelRung | CacheRung | ConstantRung, Field(discriminator="use")]
 
 
 class GuardsSpec(Settings):
@@ -164,11 +183,27 @@ class Manifest(Settings):
     capture: Capture = Capture()
     provenance: Provenance = Provenance()
 
+    @property
+    def model_rungs(self) -> tuple[ModelRung, ...]:
+        """The rungs that are models of this bundle."""
+        return tuple(rung for rung in self.fallback if isinstance(rung, ModelRung))
+
+    @property
+    def cache_rung(self) -> CacheRung | None:
+        """The rung that repeats old answers, if there is one."""
+        return next((rung for rung in self.fallback if isinstance(rung, CacheRung)), None)
+
+    def of_rung(self, rung: ModelRung) -> "Manifest":
+        """Promise the same with the model of ``rung`` instead; it has no ladder of its own."""
+        runtime = RuntimeSpec(kind=rung.kind, file=rung.file, device=self.runtime.device)
+        return self.model_copy(update={"runtime": runtime, "fallback": ()})
+
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
         if self.name in RESERVED_NAMES:
             raise ValueError(f"a model may not be called {self.name!r}")
         self._check_constants()
+        self._check_rungs()
         self._check_features()
         unknown = set(self.capture.redact) - {spec.name for spec in self.signature.inputs}
         if unknown:  # a slip of the pen here would record what must not be
@@ -184,6 +219,13 @@ class Manifest(Settings):
             given = {name: len(row) for name, row in outputs.items()}
             if given != widths:
                 raise ValueError(f"constant outputs must be {widths} wide, got {given}")
+
+    def _check_rungs(self) -> None:
+        files = [self.runtime.file, *(rung.file for rung in self.model_rungs)]
+        if len(set(files)) != len(files):
+            raise ValueError("runtime and model rungs must each have a file of their own")
+        if sum(isinstance(rung, CacheRung) for rung in self.fallback) > 1:
+            raise ValueError("a ladder has at most one cache rung")
 
     def _check_features(self) -> None:
         features = self.guards.schema_.features

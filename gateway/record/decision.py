@@ -100,6 +100,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     exploration: Exploration | None
     capture_share: float  # probability with which the payload was kept
     payload: Payload | None
+    skipped_guards: tuple[str, ...] = ()  # left out because the time was too short for them
+    cache_age_ns: Int64 = 0  # of the answer that `fallback:cache` repeated
 
     @property
     def finished_unix_ns(self) -> int:

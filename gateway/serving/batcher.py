@@ -2,23 +2,29 @@
 
 No timer.  A tiny model runs on the loop itself, because a thread hop costs more
 than the model; any other runs on the one inference thread, and what arrives while
-it is busy makes the next batch.
+it is busy makes the next batch: the largest that still meets the tightest deadline in it.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
+from gateway.errors import ClientGoneError
 from gateway.registry.routing import RoutingTable
-from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
+from gateway.serving.microbatch import Item, Judged, Microbatch
 from gateway.serving.versions import LoadedVersion
 
 NS_PER_US = 1_000
 INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
+# A model that its profile calls too slow for its budget would never run again, and its profile
+# never learn better: once a second it is tried all the same.
+RETRY_NS = 1_000_000_000
+
+Gone = Callable[[], Awaitable[None]]  # returns when the client has closed the connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._is_busy = False  # a flush is scheduled, or the thread is at work
         self._is_thread_busy = False
+        self._began_ns = 0  # the batch that runs now, or ran last
+        self._over_ns = 0.0  # when it is expected to be over
         self.queued_rows = 0
 
     def predicted_wait_ns(self, version: LoadedVersion) -> float:
@@ -57,12 +65,29 @@ class Batcher:
         full, rest = divmod(self.queued_rows, self._max_rows)
         cost = version.cost
         ahead = full * cost.estimate_ns(self._max_rows)
-        return ahead + (cost.estimate_ns(rest) if rest else 0.0)
+        ahead += cost.estimate_ns(rest) if rest else 0.0
+        if self._is_thread_busy:
+            ahead += max(0.0, self._over_ns - self._now_ns())
+        return ahead
+
+    def stuck_ns(self) -> int:
+        """Say how long the inference thread has been at its batch; 0 if it is idle."""
+        return self._now_ns() - self._began_ns if self._is_thread_busy else 0
 
     async def submit(
-        self, version: LoadedVersion, table: RoutingTable, item: Item, deadline_ns: int
+        self,
+        version: LoadedVersion,
+        table: RoutingTable,
+        item: Item,
+        deadline_ns: int,
+        *,
+        gone: Gone | None = None,
     ) -> Judged | None:
-        """Wait for the answer; None when the deadline came first, or was sure to."""
+        """Wait for the answer; None when the deadline came first, or was sure to.
+
+        Raises:
+            ClientGoneError: ``gone`` returned first; if the batch had not begun, it goes without.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Judged | None] = loop.create_future()
         self._waiting.append(_Waiting(version, table, item, deadline_ns, answer))
@@ -70,11 +95,19 @@ class Batcher:
         if not self._is_busy:
             self._is_busy = True
             loop.call_soon(self._flush)
-        if self._is_thread_busy or not self._is_inline(version, item.rows):
-            left_s = (deadline_ns - self._now_ns()) / 1e9
-            timer = loop.call_later(max(left_s, 0.0), _give_up, answer)
-            answer.add_done_callback(lambda _: timer.cancel())
-        return await answer
+        if not self._is_thread_busy and self._is_inline(version, item.rows):
+            return await answer
+        left_s = (deadline_ns - self._now_ns()) / 1e9
+        timer = loop.call_later(max(left_s, 0.0), _give_up, answer)
+        watcher = None if gone is None else asyncio.ensure_future(gone())
+        if watcher is not None:
+            watcher.add_done_callback(partial(_leave, answer))
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+            if watcher is not None:
+                watcher.cancel()
 
     def _is_inline(self, version: LoadedVersion, rows: int) -> bool:
         """Whether a batch is over so soon that the event loop may wait for it."""
@@ -89,9 +122,21 @@ class Batcher:
                 asyncio.get_running_loop().call_soon(self._flush)
             return
         version, table = batch[0].version, batch[0].table
-        microbatch = Microbatch(version, [waiting.item for waiting in batch], table)
-        closed = self._exploration_closed() if version.explorer is not None else None
-        run = partial(microbatch.run, closed=closed, now_ns=self._now_ns)
+        self._began_ns = self._now_ns()
+        microbatch = Microbatch(
+            version,
+            [waiting.item for waiting in batch],
+            table,
+            # Who is late before then has been answered by the ladder.
+            deadline_ns=max(waiting.deadline_ns for waiting in batch),
+            now_ns=self._now_ns,
+        )
+        run = partial(
+            microbatch.run,
+            closed=self._exploration_closed() if version.explorer is not None else None,
+            is_hurried=_is_hurried(batch[0], batch[0].deadline_ns - self._began_ns),
+        )
+        self._over_ns = self._began_ns + version.cost.estimate_ns(microbatch.rows)
         loop = asyncio.get_running_loop()
         if self._is_inline(version, microbatch.rows):
             done: asyncio.Future[list[Judged]] = loop.create_future()
@@ -108,29 +153,50 @@ class Batcher:
     def _next_batch(self) -> list[_Waiting]:
         """Take what waits for the same version, oldest first; drop what cannot be in time."""
         batch: list[_Waiting] = []
-        rows = 0
+        rows, tightest_ns = 0, 0
         now_ns = self._now_ns()
         while self._waiting:
             waiting = self._waiting[0]
             if waiting.answer.done():  # gone, or given up
                 self._drop()
                 continue
-            cost_ns = waiting.version.cost.estimate_ns(rows + waiting.item.rows)
-            if now_ns + cost_ns > waiting.deadline_ns and not batch:
+            if self._is_too_late(waiting, now_ns):
                 self._drop().answer.set_result(None)
                 continue
-            if batch and not self._fits(waiting, batch[0], rows):
+            rows += waiting.item.rows
+            tightest_ns = min(tightest_ns or waiting.deadline_ns, waiting.deadline_ns)
+            left_ns = tightest_ns - now_ns
+            if batch and not self._fits(waiting, batch[0], rows=rows, left_ns=left_ns):
                 break
             batch.append(self._drop())
-            rows += waiting.item.rows
         return batch
 
-    def _fits(self, waiting: _Waiting, first: _Waiting, rows: int) -> bool:
+    def _is_too_late(self, waiting: _Waiting, now_ns: int) -> bool:
+        """Whether it cannot be in time even alone; see `RETRY_NS` for when in doubt."""
+        version, rows = waiting.version, waiting.item.rows
+        left_ns = waiting.deadline_ns - now_ns
+        must_guard = not (version.chain.optional or waiting.item.is_fallback)
+        guards_ns = version.cost.guards.typical_ns(rows) if must_guard else 0.0
+        if guards_ns + version.cost.model.typical_ns(rows) <= left_ns:
+            return False
+        quickest_ns = version.cost.model.quickest_ns(rows)
+        return quickest_ns > left_ns or now_ns - self._began_ns < RETRY_NS
+
+    def _fits(self, waiting: _Waiting, first: _Waiting, *, rows: int, left_ns: int) -> bool:
+        """Whether ``waiting`` may join a batch that then has ``rows`` rows and ``left_ns``.
+
+        Haste is not shared: who has no time for the optional guards rides alone, so nobody's
+        guards are left out because of a neighbour's deadline.
+        """
+        cost = first.version.cost
+        estimate_ns = (cost.model if first.item.is_fallback else cost).estimate_ns(rows)
         return (
             waiting.version is first.version
             and waiting.table is first.table
             and waiting.item.is_fallback == first.item.is_fallback
-            and rows + waiting.item.rows <= self._max_rows
+            and not (waiting.item.is_alone or first.item.is_alone)
+            and rows <= self._max_rows
+            and estimate_ns <= left_ns
         )
 
     def _drop(self) -> _Waiting:
@@ -143,7 +209,7 @@ class Batcher:
         self._is_thread_busy = False
         try:
             judged = done.result()
-            _learn_cost(batch[0].version, judged[0].stamps)
+            _learn_cost(batch[0].version, judged[0])
             for waiting, answer in zip(batch, judged, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
@@ -157,12 +223,27 @@ class Batcher:
                 asyncio.get_running_loop().call_soon(self._flush)
 
 
-def _learn_cost(version: LoadedVersion, stamps: Stamps) -> None:
+def _is_hurried(waiting: _Waiting, left_ns: int) -> bool:
+    """Whether only leaving out the optional guards lets it be in time."""
+    version = waiting.version
+    return bool(version.chain.optional) and version.cost.typical_ns(waiting.item.rows) > left_ns
+
+
+def _learn_cost(version: LoadedVersion, judged: Judged) -> None:
+    stamps = judged.stamps
+    if stamps.guarded_ns and not judged.skipped_guards:
+        version.cost.guards.observe(stamps.batch_rows, stamps.guarded_ns - stamps.dequeued_ns)
     if stamps.inferred_ns > stamps.guarded_ns:
+        began_ns = stamps.guarded_ns or stamps.dequeued_ns
         last_ns = max(stamps.inferred_ns, stamps.explored_ns)
-        version.cost.observe(stamps.batch_rows, last_ns - stamps.dequeued_ns)
+        version.cost.model.observe(stamps.batch_rows, last_ns - began_ns)
 
 
 def _give_up(answer: "asyncio.Future[Judged | None]") -> None:
     if not answer.done():
         answer.set_result(None)
+
+
+def _leave(answer: "asyncio.Future[Judged | None]", watcher: "asyncio.Future[None]") -> None:
+    if not watcher.cancelled() and not answer.done():
+        answer.set_exception(ClientGoneError())

@@ -22,12 +22,22 @@ class GuardChain:
         if guards.outlier is not None and spec.outlier is not None:
             self._inputs.append((guards.outlier, spec.outlier.on_error))
         self._output: Guard = guards.output
+        # Advice that only flags may be left out when the time is short; what stops a row may not.
+        self.optional: tuple[str, ...] = ()
+        if spec.outlier is not None and spec.outlier.action in ("allow", "flag"):
+            self.optional = ("outlier",)
         is_outlier_dry = spec.outlier is not None and spec.outlier.dry_run
         self._always_dry = frozenset({"outlier"} if is_outlier_dry else ())
 
-    def check_inputs(self, rows: Rows, dry_run: Collection[str]) -> list[Verdict]:
-        """Schema first, then outlier: every row gets a verdict from both."""
-        return [self._check(guard, rows, on_error, dry_run) for guard, on_error in self._inputs]
+    def check_inputs(
+        self, rows: Rows, dry_run: Collection[str], *, skip: Collection[str] = ()
+    ) -> list[Verdict]:
+        """Schema first, then outlier: every row gets a verdict from each that is not skipped."""
+        return [
+            self._check(guard, rows, on_error, dry_run)
+            for guard, on_error in self._inputs
+            if guard.name not in skip
+        ]
 
     def check_outputs(self, rows: Rows, dry_run: Collection[str]) -> Verdict:
         """Judge the model's answer."""

@@ -6,6 +6,7 @@ Steps 9 and 10 of a request's life are here: answer, then record.
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.errors import (
     BadRequestError,
+    ClientGoneError,
     GatewayError,
     MethodNotAllowedError,
     NotFoundError,
@@ -24,7 +26,7 @@ from gateway.record.ids import prediction_id
 from gateway.serving.codec import encode_answer
 from gateway.serving.edge import known_request_id
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
-from gateway.serving.protocol import HEADER_LENGTH, Parameters
+from gateway.serving.protocol import HEADER_LENGTH, Parameters, parse_envelope
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.versions import LoadedVersion, Versions
 
@@ -37,10 +39,6 @@ PLATFORMS = {"onnx": "onnxruntime_onnx", "torch": "pytorch_export", "constant": 
 
 Feedback = Callable[[bytes, str], Awaitable[dict[str, Any]]]  # body, content type -> receipt
 Headers = dict[bytes, bytes]
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
 
 
 class Ingress:
@@ -116,9 +114,8 @@ class Ingress:
         body = await self._read(headers, receive)
         request = Request(
             prediction_id(self._model, request_id, body),
-            body,
+            partial(parse_envelope, body, headers.get(HEADER_LENGTH)),
             version,
-            headers.get(HEADER_LENGTH),
             headers.get(b"x-request-timeout-ms"),
             arrival.arrived_ns,
         )

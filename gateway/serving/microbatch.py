@@ -16,7 +16,7 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.versions import LoadedVersion
 from guards.explore.explorer import Choices
 from guards.verdict import Action, Verdict
-from models.errors import RuntimeFailedError
+from models.errors import OutOfTimeError, RuntimeFailedError
 from models.features import feature_rows
 from models.prediction import predicted
 
@@ -30,7 +30,9 @@ class Item:
     prediction_id: str
     inputs: Arrays
     rows: int
+    fingerprint: bytes = b""  # of the inputs, keyed; see `fingerprint`
     is_fallback: bool = False  # asked as a rung of the ladder: judged before, never explored
+    is_alone: bool = False  # a suspect: nobody else may be hurt by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Stamps:
 
     batch_rows: int
     dequeued_ns: int
-    guarded_ns: int
+    guarded_ns: int  # 0: no input guard ran
     inferred_ns: int
     explored_ns: int  # 0: nothing was explored
 
@@ -54,8 +56,9 @@ class Judged:
     verdicts: tuple[Verdict, ...]  # empty when no guard has anything to say
     p_values: NDArray[Any] | None
     choices: Choices | None
-    stop: str  # why there is no usable answer: the guard's name, or model_error
+    stop: str  # why there is no usable answer: the guard's name, model_error or deadline
     is_rejected: bool  # the guard says no, and no fallback either
+    skipped_guards: tuple[str, ...] = ()  # there was no time for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,20 @@ class _Stop:
 class Microbatch:
     """Some requests for one version, side by side.  Used once, by one thread."""
 
-    def __init__(self, version: LoadedVersion, items: Sequence[Item], table: RoutingTable) -> None:
+    def __init__(
+        self,
+        version: LoadedVersion,
+        items: Sequence[Item],
+        table: RoutingTable,
+        *,
+        deadline_ns: int,
+        now_ns: Callable[[], int],
+    ) -> None:
         self._version = version
         self._items = items
         self._table = table
+        self._deadline_ns = deadline_ns  # of the last item; no call of the model begins after it
+        self._now_ns = now_ns
         self._stops = list(accumulate(item.rows for item in items))
         self.rows: int = self._stops[-1]
         self._is_fallback = items[0].is_fallback
@@ -80,19 +93,22 @@ class Microbatch:
         self._stopped: dict[int, _Stop] = {}  # by item
         self._outputs: Arrays | None = None
         self._choices: Choices | None = None
+        self._skipped_guards: tuple[str, ...] = ()
 
-    def run(self, *, closed: str | None, now_ns: Callable[[], int]) -> list[Judged]:
+    def run(self, *, closed: str | None, is_hurried: bool) -> list[Judged]:
         """Judge and answer the batch; one `Judged` per item, in order.
 
         Args:
             closed: Why exploration is closed for the whole batch; None when it is open.
-            now_ns: Monotonic clock.
+            is_hurried: Leave out the guards that are optional.
         """
+        now_ns = self._now_ns
         dequeued_ns = now_ns()
         inputs = self._stack(range(len(self._items)))
+        guarded_ns = 0
         if not self._is_fallback:
-            self._guard_inputs(inputs)
-        guarded_ns = now_ns()
+            self._guard_inputs(inputs, is_hurried=is_hurried)
+            guarded_ns = now_ns()
         self._infer(inputs)
         self._guard_outputs()
         inferred_ns = now_ns()
@@ -108,9 +124,11 @@ class Microbatch:
         names = items[0].inputs
         return {name: np.concatenate([item.inputs[name] for item in items]) for name in names}
 
-    def _guard_inputs(self, inputs: Arrays) -> None:
+    def _guard_inputs(self, inputs: Arrays, *, is_hurried: bool) -> None:
+        chain = self._version.chain
+        self._skipped_guards = chain.optional if is_hurried else ()
         rows = feature_rows(inputs, self._version.manifest.signature)
-        self._verdicts = self._version.chain.check_inputs(rows, self._table.dry_run)
+        self._verdicts = chain.check_inputs(rows, self._table.dry_run, skip=self._skipped_guards)
         for verdict in self._verdicts:
             self._stop_items(verdict)
 
@@ -147,20 +165,29 @@ class Microbatch:
     def _bisect(self, picked: list[int], inputs: Arrays) -> list[tuple[list[int], Arrays]]:
         """Predict; when that fails, halve until the items that cannot be answered stand alone.
 
-        At most ``log2(n)`` rounds, and never more than ``2 n`` calls.
+        At most ``log2(n)`` rounds, never more than ``2 n`` calls, and none after the deadline.
         """
         try:
-            return [(picked, self._version.runtime.predict(inputs))]
+            outputs = self._version.runtime.predict(inputs, deadline_ns=self._deadline_ns)
+            return [(picked, outputs)]
+        except OutOfTimeError:
+            return self._stop_all(picked, "deadline")
         except RuntimeFailedError:
             if len(picked) == 1:
-                self._stopped[picked[0]] = _Stop("model_error")
-                return []
+                return self._stop_all(picked, "model_error")
+            if self._now_ns() >= self._deadline_ns:
+                return self._stop_all(picked, "deadline")
             half = len(picked) // 2
             return [
                 answer
                 for part in (picked[:half], picked[half:])
                 for answer in self._bisect(part, self._stack(part))
             ]
+
+    def _stop_all(self, picked: list[int], why: str) -> list[tuple[list[int], Arrays]]:
+        """Leave some items without an answer."""
+        self._stopped.update((i, _Stop(why)) for i in picked)
+        return []
 
     def _scatter(self, answers: list[tuple[list[int], Arrays]]) -> Arrays:
         """Put partial answers back to their rows; rows without one are zero, and never served."""
@@ -238,6 +265,7 @@ class Microbatch:
                     choices=None if self._choices is None else _cut(self._choices, start, stop),
                     stop="" if halt is None else halt.why,
                     is_rejected=halt is not None and halt.is_rejected,
+                    skipped_guards=self._skipped_guards,
                 )
             )
         return judged

@@ -26,9 +26,10 @@ from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.ladder import Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged
-from gateway.serving.protocol import Envelope, parse_envelope
+from gateway.serving.protocol import Envelope
 from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
+from models.manifest import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,8 @@ class Request:
     """One inference request as it came off the wire."""
 
     prediction_id: str
-    body: bytes
+    parse: Callable[[Signature], Envelope]  # its body, however it is written
     version: str | None  # asked for in the path
-    header_length: bytes | None
     timeout_ms: bytes | None
     arrived_ns: int  # monotonic
 
@@ -125,7 +125,7 @@ class Pipeline:
         """Fix the deadline and turn the body into arrays."""
         cap_ns = int(version.manifest.expectations.latency_ms * NS_PER_MS)
         progress.budget_ns = cap_ns
-        envelope = progress.envelope = parse_envelope(request.body, request.header_length)
+        envelope = progress.envelope = request.parse(version.manifest.signature)
         budget = budget_ns(envelope.parameters.get("timeout", 0), request.timeout_ms, cap_ns=cap_ns)
         progress.budget_ns = budget
         _check_outputs(envelope, version)

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import BadRequestError
+from models.manifest import Signature
 
 HEADER_LENGTH = b"inference-header-content-length"
 DIM_MAX = 2**31 - 1  # the protocol's shapes are int64, but no tensor within 64 MiB needs more
@@ -92,12 +93,13 @@ class Envelope:
         return self._binary_output
 
 
-def parse_envelope(body: bytes, header_length: bytes | None) -> Envelope:
+def parse_envelope(body: bytes, header_length: bytes | None, signature: Signature) -> Envelope:
     """Read the JSON part and cut off the binary part.
 
     Args:
         body: The whole body, already within the size limit.
         header_length: The `Inference-Header-Content-Length` header, if any.
+        signature: Of the model asked; a raw request says nothing about itself.
 
     Raises:
         BadRequestError: the form breaks the protocol; the sentence says where.

@@ -12,7 +12,7 @@ import numpy as np
 from gateway.errors import GatewayError, NotReadyError, UnknownModelError
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.chain import GuardChain
-from gateway.serving.cost import CostProfile
+from gateway.serving.cost import BatchCost
 from guards.explore.explorer import Explorer
 from models.bundle import Bundle, load_golden, load_guards, open_verified
 from models.errors import ModelError
@@ -39,7 +39,7 @@ class LoadedVersion:
     chain: GuardChain
     explorer: Explorer | None
     judged_output: TensorSpec  # the output that the output guard, explorer and report look at
-    cost: CostProfile  # of a whole micro-batch
+    cost: BatchCost
     model_ns: float  # of the model alone, at the largest batch timed before the first request
 
 
@@ -149,7 +149,7 @@ def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
     check_golden(bundle, runtime)
     explore = manifest.explore
     chain = GuardChain(load_guards(bundle), manifest.guards)
-    cost = CostProfile()
+    cost = BatchCost()
     model_ns = _time(bundle, runtime, chain, cost)
     return LoadedVersion(
         ref,
@@ -163,7 +163,7 @@ def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
     )
 
 
-def _time(bundle: Bundle, runtime: Runtime, chain: GuardChain, cost: CostProfile) -> float:
+def _time(bundle: Bundle, runtime: Runtime, chain: GuardChain, cost: BatchCost) -> float:
     """Seed ``cost`` with real batches of golden rows, and return the model's own share in ns.
 
     The quickest of a few rounds counts: what else the machine does only ever adds.
@@ -183,5 +183,6 @@ def _time(bundle: Bundle, runtime: Runtime, chain: GuardChain, cost: CostProfile
             predict_ns.append(time.perf_counter_ns() - guarded_ns)
             guard_ns.append(guarded_ns - began_ns)
         model_ns = min(predict_ns)
-        cost.observe(rows, min(guard_ns) + min(predict_ns))
+        cost.guards.observe(rows, min(guard_ns))
+        cost.model.observe(rows, min(predict_ns))
     return model_ns

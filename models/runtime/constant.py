@@ -26,7 +26,9 @@ class ConstantRuntime:
         manifest = bundle.manifest
         return cls(manifest.runtime.outputs or {}, manifest.signature)
 
-    def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def predict(
+        self, inputs: Tensors, *, deadline_ns: int | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Repeat the outputs once per row."""
         rows = len(next(iter(inputs.values())))
         return {name: np.repeat(row[np.newaxis], rows, axis=0) for name, row in self._rows.items()}

@@ -54,7 +54,9 @@ class OnnxRuntime:
         session.disable_fallback()  # it would print and retry elsewhere; the ladder decides
         return cls(session, manifest)
 
-    def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def predict(
+        self, inputs: Tensors, *, deadline_ns: int | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Answer ``n`` rows.
 
         `run` on plain arrays is the quickest way in: an MLP of 30-64-64-2 takes 6 us, against

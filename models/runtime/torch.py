@@ -43,7 +43,9 @@ class TorchRuntime:
             raise RuntimeFailedError(manifest.name, problem) from error
         return cls(program.to(device), manifest, device=device)
 
-    def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+    def predict(
+        self, inputs: Tensors, *, deadline_ns: int | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Answer ``n`` rows."""
         rows = len(inputs[self._inputs[0]])
         try:

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
+from gateway.serving.batcher import RETRY_NS
 from gateway.serving.microbatch import Item
 from models.bundle import Bundle
 from models.signing import SigningKey
@@ -148,15 +149,20 @@ async def test_a_version_that_does_not_load_leaves_the_old_table_in_charge(
     assert served.versions.view.table.revision == 1
 
 
-async def test_a_deadline_that_passes_while_the_device_is_busy_is_honoured(
+async def test_work_that_cannot_finish_is_not_started_and_a_model_called_slow_is_tried_again(
     serve: Any, lookups: tuple[Bundle, ...]
 ) -> None:
     served = await serve(lookups[1], lookups[0], inline_below_us=0)
-    served.versions.view.live.cost.observe(1, 10**9)  # it has learnt that a batch takes a second
+    await ask(served.client, [1.0])
+    for _ in range(64):
+        served.versions.view.live.cost.model.observe(1, 10**9)  # a batch takes a second now
 
-    response = await ask(served.client, [1.0], parameters={"timeout": 50_000})
+    late = await ask(served.client, [1.0], parameters={"timeout": 50_000})
+    await asyncio.sleep(RETRY_NS / 1e9)
+    tried = await ask(served.client, [1.0], parameters={"timeout": 50_000})
 
-    assert response.json()["parameters"]["fallback_reason"] == "deadline"
+    assert late.json()["parameters"]["fallback_reason"] == "deadline"
+    assert tried.json()["parameters"]["served_by"] == "model"
 
 
 async def test_a_busy_device_keeps_nobody_beyond_the_deadline(
@@ -204,7 +210,7 @@ class SlowRuntime:
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
 
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: Any, *, deadline_ns: int | None = None) -> Any:
         time.sleep(self.SLEEP_S)
         return self._runtime.predict(inputs)
 
@@ -212,5 +218,5 @@ class SlowRuntime:
 class BrokenRuntime:
     """Fails in a way that no runtime should."""
 
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: Any, *, deadline_ns: int | None = None) -> Any:
         raise ZeroDivisionError
