@@ -38,8 +38,10 @@ def pack_files(
 ) -> Bundle:
     """Pack a bundle, signed with ``signing_key`` or with the local key of ``state``.
 
+    The files of the ladder's models are taken from beside the artifact, or beside the manifest.
+
     Raises:
-        ValueError: a file of rows does not hold plain arrays.
+        ValueError: a file of rows does not hold plain arrays, or a model of the ladder is missing.
         GuardError, ModelError, OSError: as `models.pack.pack` says.
     """
     if signing_key is not None:
@@ -57,5 +59,14 @@ def pack_files(
         held_out=read_arrays(held_out),
         out=out,
         key=key,
+        rungs={rung.file: _find(rung.file, manifest, artifact) for rung in promised.model_rungs},
         reference_labels=labels,
     )
+
+
+def _find(file: str, manifest: Path, artifact: Path | None) -> Path:
+    """Look for a model of the ladder where its bundle comes from."""
+    for beside in (artifact, manifest):
+        if beside is not None and (beside.parent / file).is_file():
+            return beside.parent / file
+    raise ValueError(f"{file}, a model of the ladder, lies beside neither artifact nor manifest")

@@ -8,7 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,16 @@ class Bundle:
     manifest: Manifest
     digest: str
     digests: Mapping[str, str]  # of every file but the digests themselves and their signature
+    rung: str = ""  # the file of the ladder's model that this stands for; "" for the model itself
+
+    @property
+    def rungs(self) -> "tuple[Bundle, ...]":
+        """Each model rung of the ladder, as a bundle whose model it is."""
+        manifest = self.manifest
+        return tuple(
+            replace(self, manifest=manifest.of_rung(rung), rung=rung.file)
+            for rung in manifest.model_rungs
+        )
 
     def read(self, name: str) -> bytes:
         """Read one file, verified again: what is used is what was vouched for.
@@ -105,7 +115,8 @@ def open_bundle(path: Path, trusted: TrustedKeys, *, trust_code: bool = False) -
     if trusted.verify(sealed, signature) is None:
         raise BundleError(path.name, "not signed by a trusted key")
     bundle = _open_sealed(path, sealed)
-    _check_runtime(bundle, trust_code)
+    for model in (bundle, *bundle.rungs):
+        _check_runtime(model, trust_code)
     return bundle
 
 
@@ -145,15 +156,27 @@ def load_reference(bundle: Bundle) -> Reference:
 
 
 def load_golden(bundle: Bundle) -> Golden:
-    """Read the rows that must reproduce.
+    """Read the rows that must reproduce; of a rung, with the outputs of that rung.
 
     Raises:
-        BundleError: the file holds no features.
+        BundleError: the file holds no features, or lacks an output of the signature.
     """
     arrays = _load_arrays(bundle, GOLDEN_FILE)
     if "features" not in arrays:
         raise BundleError(bundle.path.name, f"{GOLDEN_FILE} holds no features")
-    return Golden(_group(arrays, "input"), arrays["features"], _group(arrays, "output"))
+    recorded = _group(arrays, golden_group(bundle.rung))
+    outputs = {}
+    for spec in bundle.manifest.signature.outputs:
+        if spec.name not in recorded:
+            problem = f"{GOLDEN_FILE} holds no {golden_group(bundle.rung)}/{spec.name}"
+            raise BundleError(bundle.path.name, problem)
+        outputs[spec.name] = recorded[spec.name]
+    return Golden(_group(arrays, "input"), arrays["features"], outputs)
+
+
+def golden_group(rung: str) -> str:
+    """Name the group of golden outputs of a rung's file; of the model itself for ""."""
+    return f"rung/{rung}" if rung else "output"
 
 
 def _open_sealed(path: Path, sealed: bytes) -> Bundle:
@@ -168,6 +191,9 @@ def _open_sealed(path: Path, sealed: bytes) -> Bundle:
         raise BundleError(path.name, str(error)) from error
     if manifest.runtime.file is not None and manifest.runtime.file not in digests:
         raise BundleError(path.name, "model.yaml: runtime.file is not in the bundle")
+    for rung in manifest.model_rungs:
+        if rung.file not in digests:
+            raise BundleError(path.name, f"model.yaml: fallback {rung.file} is not in the bundle")
     return Bundle(path, manifest, digest_of(sealed), digests)
 
 

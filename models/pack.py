@@ -1,11 +1,13 @@
 """Make a bundle: fit and calibrate its guards, record what the model answers, seal it."""
 
+import filecmp
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from models.bundle import (
     MANIFEST_FILE,
     REFERENCE_FILE,
     Bundle,
+    golden_group,
     open_bundle,
     open_verified,
 )
@@ -37,6 +40,7 @@ from models.signing import SigningKey, TrustedKeys
 
 REFERENCE_ROWS = 2048  # what monitors compare traffic with; more rows no longer change a histogram
 BATCH_ROWS = 256
+NO_RUNGS: Mapping[str, Path] = MappingProxyType({})
 
 
 def pack(
@@ -47,6 +51,7 @@ def pack(
     held_out: Tensors,
     out: Path,
     key: SigningKey,
+    rungs: Mapping[str, Path] = NO_RUNGS,
     feature_names: Sequence[str] = (),
     reference_labels: NDArray[Any] | None = None,
     golden_rows: int = 64,
@@ -63,6 +68,7 @@ def pack(
         held_out: Raw inputs that neither model nor guards learnt from; they set the thresholds.
         out: Where to write; must not exist, or be an empty directory.
         key: Signs the bundle.
+        rungs: Where each file of the ladder's model rungs lies, by its name in the manifest.
         feature_names: One per column of `feature_rows`; after the tensors if empty.
         reference_labels: Shape (n,), the labels of ``reference``.
         golden_rows: How many held-out rows must reproduce from now on.
@@ -81,14 +87,16 @@ def pack(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pack-") as staging:
         draft = Path(staging) / out.name
         draft.mkdir()
-        _copy_artifact(manifest, artifact, draft)
+        _copy_models(manifest, artifact, rungs, draft=draft)
         manifest = _fit_guards(manifest, reference, held_out, draft=draft, names=feature_names)
         (draft / MANIFEST_FILE).write_bytes(render_manifest(manifest))
-        runtime = open_runtime(Bundle(draft, manifest, "", digest_files(draft)))
+        unsealed = Bundle(draft, manifest, "", digest_files(draft))
+        runtime = open_runtime(unsealed)
         rng = np.random.default_rng(seed)
         _save_reference(draft, runtime, reference, labels=reference_labels, rng=rng)
         golden = _take(held_out, _choose(held_out, golden_rows, rng))
-        _save_golden(draft, runtime, golden, signature=signature)
+        models = {rung.rung: open_runtime(rung) for rung in unsealed.rungs} | {"": runtime}
+        _save_golden(draft, models, golden, signature=signature)
         environment = json.dumps(environment_fingerprint(), indent=1)
         (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
         digest = seal(draft, key)
@@ -114,25 +122,46 @@ def _conform(inputs: Tensors, signature: Signature) -> dict[str, NDArray[Any]]:
     }
 
 
-def _copy_artifact(manifest: Manifest, artifact: Path | None, draft: Path) -> None:
+def _copy_models(
+    manifest: Manifest, artifact: Path | None, rungs: Mapping[str, Path], *, draft: Path
+) -> None:
+    """Take the model and every model of its ladder into the draft."""
     file = manifest.runtime.file
-    if artifact is None or file is None:
-        if artifact is not None or file is not None:
-            raise ValueError("runtime.file and the artifact go together: both or neither")
-        return
-    shutil.copyfile(artifact, draft / file)
-    if manifest.runtime.kind == "onnx":
-        # Imported here: onnx takes 0.3 s, and not every bundle holds ONNX.
-        from models.artifact import external_files, load_onnx
+    if (artifact is None) != (file is None):
+        raise ValueError("runtime.file and the artifact go together: both or neither")
+    wanted = sorted(rung.file for rung in manifest.model_rungs)
+    if sorted(rungs) != wanted:
+        raise ValueError(f"the ladder's models are {wanted}, the files given {sorted(rungs)}")
+    if artifact is not None and file is not None:
+        _copy_model(artifact, draft / file, kind=manifest.runtime.kind)
+    for rung in manifest.model_rungs:
+        _copy_model(rungs[rung.file], draft / rung.file, kind=rung.kind)
 
-        try:
-            external = external_files(load_onnx(artifact))
-        except ArtifactError as error:
-            raise BundleError(draft.name, str(error)) from error
-        for name in external:
-            if Path(name).name != name:
-                raise BundleError(draft.name, "external data must lie beside the artifact")
-            shutil.copyfile(artifact.parent / name, draft / name)
+
+def _copy_model(source: Path, target: Path, *, kind: str) -> None:
+    """Copy a model file, with the external data of an ONNX model."""
+    _copy(source, target)
+    if kind != "onnx":
+        return
+    # Imported here: onnx takes 0.3 s, and not every bundle holds ONNX.
+    from models.artifact import external_files, load_onnx
+
+    draft = target.parent
+    try:
+        external = external_files(load_onnx(source))
+    except ArtifactError as error:
+        raise BundleError(draft.name, str(error)) from error
+    for name in external:
+        if Path(name).name != name:
+            raise BundleError(draft.name, "external data must lie beside the artifact")
+        _copy(source.parent / name, draft / name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; two models may share external data, but never overwrite each other's."""
+    if target.exists() and not filecmp.cmp(source, target, shallow=False):
+        raise BundleError(target.parent.name, f"two models bring different files {target.name}")
+    shutil.copyfile(source, target)
 
 
 def _fit_guards(
@@ -187,11 +216,16 @@ def _save_reference(
     _save_arrays(draft / REFERENCE_FILE, extra, input=inputs, output=_predict(runtime, inputs))
 
 
-def _save_golden(draft: Path, runtime: Runtime, inputs: Tensors, *, signature: Signature) -> None:
-    """Record raw inputs, features and outputs, by the very runtime that will serve."""
+def _save_golden(
+    draft: Path, models: Mapping[str, Runtime], inputs: Tensors, *, signature: Signature
+) -> None:
+    """Record raw inputs, features and outputs, by the very runtimes that will serve.
+
+    ``models`` are the model, named "", and its rungs, named by their files.
+    """
     features = {"features": feature_rows(inputs, signature)}
-    outputs = _predict(runtime, inputs)
-    _save_arrays(draft / GOLDEN_FILE, features, input=inputs, output=outputs)
+    outputs = {golden_group(rung): _predict(runtime, inputs) for rung, runtime in models.items()}
+    _save_arrays(draft / GOLDEN_FILE, features, input=inputs, **outputs)
 
 
 def _predict(runtime: Runtime, inputs: Tensors) -> dict[str, NDArray[Any]]:

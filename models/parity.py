@@ -27,6 +27,12 @@ def check_golden(
 ) -> None:
     """Repeat the golden rows: raw inputs to features, and to outputs.
 
+    Args:
+        bundle: With ``bundle.rung`` set, the outputs of that rung are compared.
+        runtime: Of the bundle's model, or of that rung.
+        rtol: Relative difference of numbers that still count as the same.
+        atol: Absolute difference, likewise.
+
     Raises:
         BundleError: a stage gives something else than was recorded; says which and by how much.
         RuntimeFailedError: the model does not answer at all.
@@ -35,8 +41,9 @@ def check_golden(
     features = feature_rows(golden.inputs, bundle.manifest.signature)
     _compare(bundle, "features", golden.features, features, rtol=rtol, atol=atol)
     outputs = runtime.predict(golden.inputs)
+    of_rung = f"rung {bundle.rung}: " if bundle.rung else ""
     for name, recorded in golden.outputs.items():
-        _compare(bundle, f"output {name}", recorded, outputs[name], rtol=rtol, atol=atol)
+        _compare(bundle, f"{of_rung}output {name}", recorded, outputs[name], rtol=rtol, atol=atol)
 
 
 def environment_fingerprint() -> dict[str, str]:

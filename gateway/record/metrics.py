@@ -22,13 +22,16 @@ _FALLBACK_REASONS = frozenset(
     {"deadline", "model_error", "outlier", "output", "schema", "queue_full"}
 )
 OTHER = "other"
+CANCELLED = 499  # the client left before it had its answer
 _log = logging.getLogger(__name__)
 
 
 def outcome(decision: Decision) -> str:
-    """Name how the request ended: one of nine words."""
+    """Name how the request ended: one of ten words."""
     if decision.status >= 500:
         return {"shed": "shed", "deadline_exceeded": "deadline"}.get(decision.code, "error")
+    if decision.status == CANCELLED:
+        return "cancelled"
     if decision.status >= 400:
         return "rejected" if decision.rejected else "bad_request"
     kind = decision.served_by.partition(":")[0]

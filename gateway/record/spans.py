@@ -173,6 +173,8 @@ def _occasional(decision: Decision) -> tuple[tuple[str, AttributeValue], ...]:
         ("handrail.fallback.reason", decision.fallback_reason),
         ("handrail.flagged_rows", decision.flagged),
         ("handrail.rejected_rows", decision.rejected),
+        ("handrail.skipped_guards", decision.skipped_guards),
+        ("handrail.cache_age_ns", decision.cache_age_ns),
     )
 
 

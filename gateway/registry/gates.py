@@ -75,7 +75,8 @@ def _try_elsewhere(bundle: Bundle, trial_s: float) -> str | None:
 def _try_here(path: Path, digest: str) -> str | None:
     try:
         bundle = open_verified(path, digest)
-        check_golden(bundle, open_runtime(bundle))
+        for model in (bundle, *bundle.rungs):
+            check_golden(model, open_runtime(model))
     except BundleError as error:
         return error.problem
     except ModelError as error:

@@ -117,13 +117,17 @@ class Ingress:
             partial(parse_envelope, body, headers.get(HEADER_LENGTH)),
             version,
             headers.get(b"x-request-timeout-ms"),
+            len(body),
             arrival.arrived_ns,
+            partial(_gone, receive),
         )
         progress = Progress()
         answer, error = None, None
         try:
             answer = await self._pipeline.infer(request, progress)
             await self._send_answer(request.prediction_id, answer, send)
+        except ClientGoneError as left:
+            error = left
         except GatewayError as reason:
             error = reason
             await _send_error(error, request_id, send)
@@ -211,6 +215,12 @@ def _metadata(model: str, version: LoadedVersion, answering: list[str]) -> dict[
         "inputs": told(signature.inputs),
         "outputs": told(signature.outputs),
     }
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the client has closed the connection; its body has been read before."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def new_request_id() -> str:

@@ -21,7 +21,7 @@ from gateway.errors import (
     UnansweredError,
 )
 from gateway.serving.admission import Admission
-from gateway.serving.batcher import Batcher
+from gateway.serving.batcher import Batcher, Gone
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.ladder import Fallback, Ladder
@@ -40,7 +40,9 @@ class Request:
     parse: Callable[[Signature], Envelope]  # its body, however it is written
     version: str | None  # asked for in the path
     timeout_ms: bytes | None
+    body_bytes: int
     arrived_ns: int  # monotonic
+    gone: Gone  # returns when the client has closed the connection; awaited only while it waits
 
 
 @dataclass(slots=True)
@@ -107,7 +109,9 @@ class Pipeline:
             with self._admission.admit(
                 version, rows=item.rows, left_ns=deadline_ns - self._now_ns()
             ):
-                judged = await self._batcher.submit(version, view.table, item, deadline_ns)
+                judged = await self._batcher.submit(
+                    version, view.table, item, deadline_ns, gone=request.gone
+                )
         except ShedError as shed:
             return await self._fall_back("queue_full", progress, deadline_ns, instead=shed)
         progress.judged = judged

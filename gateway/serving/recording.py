@@ -100,6 +100,7 @@ class Recording:
                     exploration=_exploration(progress, answer),
                     capture_share=share,
                     payload=_payload(progress, answer) if captured else None,
+                    skipped_guards=() if judged is None else judged.skipped_guards,
                 )
             )
         )
