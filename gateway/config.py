@@ -53,6 +53,9 @@ class ServingSettings(Settings):
     replica_cpus: float = Field(0.1, gt=0, description="Scheduling share of one replica.")
     max_batch_rows: int = Field(256, ge=1, description="Rows in one micro-batch at most.")
     max_queued_rows: int = Field(8192, ge=1, description="Rows waiting in a replica at most.")
+    max_in_flight_bytes: int = Field(
+        256 * MIB, ge=1024, description="Bodies of all requests in a replica at most."
+    )
     table_check_s: float = Field(
         2.0, gt=0, description="How often a replica asks for a routing table it may have missed."
     )

@@ -6,14 +6,28 @@ user's data, a path of the server or a stack trace.  Every field goes to
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
+
+# What exactly is wrong with a request; a client may branch on it, so the list is closed.
+BadRequestCode = Literal[
+    "bad_request",
+    # the body
+    "malformed_json", "malformed_request", "too_deep", "duplicate_key", "bad_header_length",
+    "bad_content_encoding", "bad_content_length", "too_many_chunks",
+    # its parameters
+    "bad_parameter", "bad_timeout",
+    # its tensors
+    "duplicate_name", "unknown_input", "missing_input", "unknown_output", "wrong_datatype",
+    "wrong_shape", "wrong_size", "wrong_data", "not_finite", "not_text",
+]  # fmt: skip
+BAD_REQUEST_CODES = frozenset(get_args(BadRequestCode))
 
 
 class GatewayError(Exception):
     """Base of every reason for having no answer."""
 
     status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal"
+    code: str = "internal"
     grpc_status: ClassVar[str] = "INTERNAL"
 
 
@@ -29,12 +43,12 @@ class BadRequestError(GatewayError):
     """The request breaks the protocol or the model's signature."""
 
     status = 400
-    code = "bad_request"
     grpc_status = "INVALID_ARGUMENT"
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: str, code: BadRequestCode = "bad_request") -> None:
+        super().__init__(problem, code)
         self.problem = problem
+        self.code = code
 
     def __str__(self) -> str:
         """Say what was wanted, and what came."""

@@ -19,8 +19,11 @@ _USED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)  # exact where the 
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _VERSION = ("model", "version")
 _FALLBACK_REASONS = frozenset(
-    {"deadline", "model_error", "outlier", "output", "schema", "queue_full"}
-)
+    {
+        "deadline", "queue_full", "model_error", "output", "outlier", "schema", "breaker_open",
+        "crash_suspect", "hung",
+    }
+)  # fmt: skip
 OTHER = "other"
 CANCELLED = 499  # the client left before it had its answer
 _log = logging.getLogger(__name__)

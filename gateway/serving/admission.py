@@ -1,23 +1,36 @@
-"""Who may wait: nobody reaches the model without a permit."""
+"""Who may wait: nobody reaches the model without a permit.
+
+Four questions, in this order: is there memory for it, do the latencies of late allow more in
+flight, is there room in the queue, and would it be answered in time?
+"""
 
 import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from gateway.errors import ShedError
 from gateway.serving.batcher import Batcher
+from gateway.serving.gradient import GradientLimit
 from gateway.serving.versions import LoadedVersion
 
+HIGHEST = 1
 
+
+@dataclass(slots=True)
 class Permit:
     """Proof of admission, returned when the ``with`` block ends."""
 
-    __slots__ = ("_admission",)
-
-    def __init__(self, admission: "Admission") -> None:
-        self._admission = admission
+    admission: "Admission"
+    version: LoadedVersion
+    rows: int
+    body_bytes: int
+    left_ns: int
+    began_ns: int
 
     def __enter__(self) -> "Permit":
-        self._admission.in_flight += 1
+        self.admission.take(self)
         return self
 
     def __exit__(
@@ -26,26 +39,110 @@ class Permit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._admission.in_flight -= 1
+        self.admission.give_back(self, is_answered=kind is None)
 
 
 class Admission:
-    """Sheds a request that would wait longer than it has time, before any work is done."""
+    """Sheds a request that would not be answered in time, before any work is done for it.
 
-    def __init__(self, batcher: Batcher, *, max_queued_rows: int) -> None:
+    Under pressure lower priorities are shed first: see `share_of`.  Who finds nobody before him
+    is always admitted; otherwise a limit or a cost profile that is wrong would shut the model
+    off, and nothing were left to correct it.
+
+    Mutable and without locks: every call comes from the replica's event loop.
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        *,
+        max_queued_rows: int,
+        max_in_flight_bytes: int,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         self._batcher = batcher
         self._max_queued_rows = max_queued_rows
+        self._max_in_flight_bytes = max_in_flight_bytes
+        self._now_ns = now_ns
+        self.limit = GradientLimit(now_ns=now_ns)
         self.in_flight = 0
+        self.in_flight_rows = 0
+        self.in_flight_bytes = 0
 
-    def admit(self, version: LoadedVersion, *, rows: int, left_ns: int) -> Permit:
+    def admit(
+        self,
+        version: LoadedVersion,
+        *,
+        rows: int,
+        left_ns: int,
+        body_bytes: int = 0,
+        priority: int = 0,
+    ) -> Permit:
         """Let a request in.
 
+        Args:
+            version: That is to answer.
+            rows: Of the request.
+            left_ns: Until its deadline.
+            body_bytes: As it came in.
+            priority: Triton's parameter: 1 is the highest, larger is lower, 0 none was given.
+
         Raises:
-            ShedError: the queue is full, or what is queued alone takes longer than ``left_ns``.
+            ShedError: its class has filled its share of memory, of the limit or of the queue, or
+                it would wait longer than its share of the time that the model leaves it.
+        """
+        wait_ns = self._batcher.predicted_wait_ns(version) if self.in_flight else 0.0
+        share = share_of(priority)
+        if self.in_flight and (
+            self.in_flight_bytes + body_bytes > share * self._max_in_flight_bytes
+            or self.in_flight_rows >= share * self.limit.rows
+            or self._overfills_queue(rows, share)
+            or wait_ns > share * (left_ns - self._own_ns(version, rows))
+        ):
+            raise ShedError(version.manifest.name, max(1, math.ceil(wait_ns / 1e9)))
+        return Permit(self, version, rows, body_bytes, left_ns, self._now_ns())
+
+    def _overfills_queue(self, rows: int, share: float) -> bool:
+        """Whether there is no room; in an empty queue there always is, or some would never fit."""
+        queued = self._batcher.queued_rows
+        return queued > 0 and queued + rows > share * self._max_queued_rows
+
+    def _own_ns(self, version: LoadedVersion, rows: int) -> float:
+        """Predict what a request adds to the batch that it joins.
+
+        Not what it costs alone: that counts the fixed part of a batch once more, and a model
+        with a large one would be shed down to a request at a time.
         """
         queued = self._batcher.queued_rows
-        wait_ns = self._batcher.predicted_wait_ns(version) if queued else 0.0
-        is_full = queued > 0 and queued + rows > self._max_queued_rows
-        if is_full or (queued and wait_ns > left_ns > 0):
-            raise ShedError(version.manifest.name, max(1, math.ceil(wait_ns / 1e9)))
-        return Permit(self)
+        alone_ns = version.cost.estimate_ns(queued) if queued else 0.0
+        return max(version.cost.estimate_ns(queued + rows) - alone_ns, 0.0)
+
+    def take(self, permit: Permit) -> None:
+        """Count what ``permit`` stands for as in flight."""
+        self.in_flight += 1
+        self.in_flight_rows += permit.rows
+        self.in_flight_bytes += permit.body_bytes
+
+    def give_back(self, permit: Permit, *, is_answered: bool) -> None:
+        """Count it out again, and learn from it unless it broke off."""
+        if is_answered:
+            self.limit.observe(
+                began_ns=permit.began_ns,
+                left_ns=permit.left_ns,
+                round_ns=permit.version.cost.typical_ns(1),
+                in_flight_rows=self.in_flight_rows,
+            )
+        self.in_flight -= 1
+        self.in_flight_rows -= permit.rows
+        self.in_flight_bytes -= permit.body_bytes
+
+
+def share_of(priority: int) -> float:
+    """Say how much of each measure a class may fill; the rest is kept for those above it.
+
+    A tenth of the queue is enough for the few requests that must get through, and its wait is
+    short, so that the highest class also survives a profile that is a little too low.
+    """
+    if priority == HIGHEST:
+        return 1.0
+    return 0.9 if priority == 0 else 0.7

@@ -26,8 +26,9 @@ from gateway.record.ids import prediction_id
 from gateway.serving.codec import encode_answer
 from gateway.serving.edge import known_request_id
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
-from gateway.serving.protocol import HEADER_LENGTH, Parameters, parse_envelope
+from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
+from gateway.serving.rest import HEADER_LENGTH, parse_envelope
 from gateway.serving.versions import LoadedVersion, Versions
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,14 @@
-"""The fallback ladder: a weaker answer in time, in manifest order, the first that fits."""
+"""The fallback ladder: a weaker answer in time, in manifest order, the first that fits.
 
+Two kinds of rungs.  `version` and `model` compute: they are asked only when their cost profile and
+their queue fit the time left, and whatever goes wrong with one, the next has its turn.  `cache`
+and `constant` cost nothing; while one of them is still below, a rung that computes must be done
+`LAST_NS` before the deadline, so that the one below goes out in time even if it is not.
+"""
+
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,10 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.serving.batcher import Batcher
-from gateway.serving.microbatch import Item
+from gateway.serving.microbatch import Item, Judged
 from gateway.serving.versions import LoadedVersion, View
-from models.manifest import DTYPES, ConstantRung, VersionRung
+from models.manifest import DTYPES, CacheRung, ConstantRung, ModelRung, Rung, VersionRung
 from models.prediction import predicted
+
+log = logging.getLogger(__name__)
+
+LAST_NS = 2_000_000  # how late a timer of a busy event loop comes, and an answer's encoding
+SHARE = 4  # at most one part in so many of a budget is kept from the model for its ladder
+
+# Inputs that may have ended a process are shown to no other model of it; a thread that does not
+# come back would not bring another version's answer either.
+OFF_LIMITS: Mapping[str, frozenset[str]] = {
+    "crash_suspect": frozenset({"version", "model"}),
+    "hung": frozenset({"version"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,49 +42,156 @@ class Fallback:
     version: LoadedVersion
     outputs: dict[str, NDArray[Any]]
     predicted: NDArray[Any]
+    cache_age_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who computes the answer of a rung, and where it queues."""
+
+    version: LoadedVersion
+    batcher: Batcher
+
+    def needs_ns(self, rows: int) -> float:
+        """Predict how long the answer takes from now."""
+        wait_ns = self.batcher.predicted_wait_ns(self.version)
+        return wait_ns + self.version.cost.model.estimate_ns(rows)
 
 
 class Ladder:
     """Finds the first rung that still answers in the time left."""
 
     def __init__(
-        self, batcher: Batcher, *, now_ns: Callable[[], int] = time.perf_counter_ns
+        self,
+        batcher: Batcher,
+        rungs: Batcher,
+        *,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self._batcher = batcher
+        self._batcher = batcher  # of the versions
+        # Of the model rungs: a queue and a thread of their own, because what makes a rung
+        # necessary is often that the other thread is slow, full or stuck.
+        self._rungs = rungs
         self._now_ns = now_ns
 
     async def descend(
-        self, view: View, version: LoadedVersion, item: Item, deadline_ns: int
+        self,
+        view: View,
+        version: LoadedVersion,
+        item: Item,
+        deadline_ns: int,
+        *,
+        reason: str = "",
     ) -> tuple[Fallback | None, list[str]]:
         """Try the rungs of ``version`` in order.
+
+        Args:
+            view: What else is warm.
+            version: That has no answer of its own; the rungs of a rung are never followed.
+            item: The request.
+            deadline_ns: Monotonic; after it only rungs that cost nothing answer.
+            reason: Why the version has no answer; see `OFF_LIMITS`.
 
         Returns:
             The answer, or None when no rung has one, and the names of the rungs tried.
         """
+        asked = replace(item, is_fallback=True)
+        keep_ns = min(LAST_NS, max(0, deadline_ns - self._now_ns()) // SHARE)
         tried: list[str] = []
-        for rung in version.manifest.fallback:
+        for rung, is_free_below in _rungs(version):
+            if rung.use in OFF_LIMITS.get(reason, ()):
+                continue
             tried.append(f"fallback:{rung.use}")
-            if isinstance(rung, ConstantRung):
-                return _constant(version, rung, item.rows), tried
-            answer = await self._ask(view, version, rung, item, deadline_ns)
+            limit_ns = deadline_ns - keep_ns if is_free_below else deadline_ns
+            answer = await self._try(rung, view, version, asked, limit_ns)
             if answer is not None:
                 return answer, tried
         return None, tried
 
-    async def _ask(
-        self, view: View, version: LoadedVersion, rung: VersionRung, item: Item, deadline_ns: int
+    def reserve_ns(self, view: View, version: LoadedVersion, *, rows: int, budget_ns: int) -> int:
+        """Say how long before its deadline a request must be given up and brought to `descend`.
+
+        That is what the first rung that computes needs, if a quarter of the budget is enough for
+        it; else what a rung needs that costs nothing.  0 without a ladder: nobody else answers.
+        """
+        most_ns = budget_ns // SHARE
+        free_ns = 0
+        for rung in version.manifest.fallback:
+            if isinstance(rung, CacheRung | ConstantRung):
+                free_ns = min(LAST_NS, most_ns)
+                if isinstance(rung, ConstantRung):
+                    break  # nothing below it is ever asked
+            elif (asked := self._find(rung, view, version)) is not None:
+                needs_ns = int(asked.needs_ns(rows)) + 2 * LAST_NS  # two timers may come late
+                if needs_ns <= most_ns:
+                    return needs_ns
+        return free_ns
+
+    def remember(self, version: LoadedVersion, item: Item, judged: Judged) -> None:
+        """Keep the version's own good answer, if its ladder has a cache.
+
+        Good: every guard looked, none had anything to say, not even in dry run, and nothing
+        was explored.
+        """
+        if version.cache is not None and item.fingerprint and _is_good(judged):
+            assert judged.outputs is not None
+            version.cache.put(item.fingerprint, judged.outputs)
+
+    async def _try(
+        self, rung: Rung, view: View, version: LoadedVersion, item: Item, limit_ns: int
     ) -> Fallback | None:
-        other = view.loaded.get(rung.version)
-        if other is None or other is version:
+        if isinstance(rung, ConstantRung):
+            return _constant(version, rung, item.rows)
+        if isinstance(rung, CacheRung):
+            return _cached(version, item)
+        asked = self._find(rung, view, version)
+        if asked is None or self._now_ns() + asked.needs_ns(item.rows) > limit_ns:
             return None
-        if self._now_ns() + other.cost.estimate_ns(item.rows) > deadline_ns:
+        try:
+            judged = await asked.batcher.submit(asked.version, view.table, item, limit_ns)
+        except Exception as error:  # noqa: BLE001  whatever it is, the next rung is there for it
+            log.error("rung %s of %s failed (%s)", rung.use, view.table.model, type(error).__name__)
             return None
-        judged = await self._batcher.submit(
-            other, view.table, replace(item, is_fallback=True), deadline_ns
-        )
         if judged is None or judged.outputs is None or judged.predicted is None:
             return None
-        return Fallback("fallback:version", other, judged.outputs, judged.predicted)
+        answered = asked.version if isinstance(rung, VersionRung) else version
+        return Fallback(f"fallback:{rung.use}", answered, judged.outputs, judged.predicted)
+
+    def _find(
+        self, rung: VersionRung | ModelRung, view: View, version: LoadedVersion
+    ) -> _Asked | None:
+        """Find who computes; None if it is not warm, or the version itself."""
+        if isinstance(rung, ModelRung):
+            model = version.rungs.get(rung.file)
+            return None if model is None else _Asked(model, self._rungs)
+        other = view.loaded.get(rung.version)
+        return None if other is None or other is version else _Asked(other, self._batcher)
+
+
+def _rungs(version: LoadedVersion) -> list[tuple[Rung, bool]]:
+    """Each rung, and whether one that costs nothing comes after it."""
+    rungs = version.manifest.fallback
+    free = [i for i, rung in enumerate(rungs) if isinstance(rung, CacheRung | ConstantRung)]
+    return [(rung, bool(free) and i < free[-1]) for i, rung in enumerate(rungs)]
+
+
+def _is_good(judged: Judged) -> bool:
+    return (
+        judged.outputs is not None
+        and not judged.skipped_guards
+        and all(verdict.is_clear for verdict in judged.verdicts)
+        and (judged.choices is None or not judged.choices.explored.any())
+    )
+
+
+def _cached(version: LoadedVersion, item: Item) -> Fallback | None:
+    """Repeat the last answer to the same inputs."""
+    found = version.cache.get(item.fingerprint) if version.cache is not None else None
+    if found is None:
+        return None
+    outputs, age_ns = found
+    classes = predicted(outputs, version.manifest.signature)
+    return Fallback("fallback:cache", version, outputs, classes, age_ns)
 
 
 def _constant(version: LoadedVersion, rung: ConstantRung, rows: int) -> Fallback:

@@ -77,11 +77,21 @@ class Replica:
             inline_below_us=settings.inline_below_us,
             exploration_closed=lambda: None if journal.healthy else "journal",
         )
+        rungs = Batcher(
+            ThreadPoolExecutor(1, thread_name_prefix="rung"),
+            max_rows=settings.max_batch_rows,
+            inline_below_us=settings.inline_below_us,
+            exploration_closed=lambda: None,  # a rung's answer is never explored
+        )
         pipeline = Pipeline(
             self._versions,
             batcher,
-            Admission(batcher, max_queued_rows=settings.max_queued_rows),
-            Ladder(batcher),
+            Admission(
+                batcher,
+                max_queued_rows=settings.max_queued_rows,
+                max_in_flight_bytes=settings.max_in_flight_bytes,
+            ),
+            Ladder(batcher, rungs),
         )
         return Ingress(
             self._model,

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from gateway.errors import GatewayError, NotReadyError, UnknownModelError
 from gateway.registry.routing import RoutingTable, VersionRef
+from gateway.serving.answer_cache import AnswerCache
 from gateway.serving.chain import GuardChain
 from gateway.serving.cost import BatchCost
 from guards.explore.explorer import Explorer
@@ -31,7 +32,7 @@ WARM_ROUNDS = 7
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
-    """One version, ready to answer.  Only its cost profile ever changes."""
+    """One version, ready to answer.  Only its cost profile and its cache ever change."""
 
     ref: VersionRef
     manifest: Manifest
@@ -41,6 +42,8 @@ class LoadedVersion:
     judged_output: TensorSpec  # the output that the output guard, explorer and report look at
     cost: BatchCost
     model_ns: float  # of the model alone, at the largest batch timed before the first request
+    rungs: "Mapping[str, LoadedVersion]" = field(default_factory=dict)  # models of the ladder
+    cache: AnswerCache | None = None  # where the ladder has such a rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +141,38 @@ def _is_kept(ref: VersionRef, kept: dict[str, LoadedVersion]) -> bool:
 
 
 def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
-    """Load, check against its golden rows, and time a version.
+    """Load, check against its golden rows, and time a version and the models of its ladder.
 
     Raises:
         ModelError: the bundle is not what was registered, or does not reproduce its golden rows.
     """
     bundle = open_verified(path, ref.digest)
-    manifest = bundle.manifest
+    chain = GuardChain(load_guards(bundle), bundle.manifest.guards)
+    explore, cache = bundle.manifest.explore, bundle.manifest.cache_rung
+    return replace(
+        _load_model(ref, bundle, chain),
+        explorer=Explorer(explore, salt) if explore.kind != "none" else None,
+        rungs={rung.rung: _load_model(ref, rung, chain) for rung in bundle.rungs},
+        cache=AnswerCache(entries=cache.entries, max_age_s=cache.max_age_s) if cache else None,
+    )
+
+
+def _load_model(ref: VersionRef, bundle: Bundle, chain: GuardChain) -> LoadedVersion:
+    """Load one model of a bundle: its own, or that of a rung.
+
+    To the batcher, a rung is a version like any other; it has no ladder, so none is followed.
+    """
     runtime = open_runtime(bundle)
     check_golden(bundle, runtime)
-    explore = manifest.explore
-    chain = GuardChain(load_guards(bundle), manifest.guards)
     cost = BatchCost()
     model_ns = _time(bundle, runtime, chain, cost)
     return LoadedVersion(
         ref,
-        manifest,
+        bundle.manifest,
         runtime,
         chain,
-        Explorer(explore, salt) if explore.kind != "none" else None,
-        answer_output(manifest.signature),
+        None,
+        answer_output(bundle.manifest.signature),
         cost,
         model_ns,
     )

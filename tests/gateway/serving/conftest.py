@@ -71,14 +71,17 @@ async def serve() -> AsyncIterator[Serve]:
         paths = {bundle.digest: bundle.path for bundle in bundles}
         versions = Versions(paths.__getitem__, salt=b"the salt of the tests")
         await versions.apply(table(*bundles, **fields))
-        batcher = Batcher(
-            ThreadPoolExecutor(1),
-            max_rows=256,
-            inline_below_us=inline_below_us,
-            exploration_closed=lambda: None,
+        batcher, rungs = (
+            Batcher(
+                ThreadPoolExecutor(1),
+                max_rows=256,
+                inline_below_us=inline_below_us,
+                exploration_closed=lambda: None,
+            )
+            for _ in range(2)
         )
-        admission = Admission(batcher, max_queued_rows=max_queued_rows)
-        pipeline = Pipeline(versions, batcher, admission, Ladder(batcher))
+        admission = Admission(batcher, max_queued_rows=max_queued_rows, max_in_flight_bytes=1 << 28)
+        pipeline = Pipeline(versions, batcher, admission, Ladder(batcher, rungs))
         kept, feedback = Kept(), []
 
         async def take(body: bytes, content_type: str) -> dict[str, Any]:
