@@ -5,12 +5,15 @@ extension, ``extension_binary_data.md``.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+
+from models.bytes_tensor import as_elements, cut_elements, join_elements
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 US_PER_MS = 1000
@@ -21,9 +24,13 @@ Json = dict[str, Any]
 DATATYPES: Mapping[str, str] = {
     "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
     "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float16": "FP16", "float32": "FP32", "float64": "FP64",
+    "float16": "FP16", "float32": "FP32", "float64": "FP64", "bfloat16": "BF16",
+    "object": "BYTES",
 }  # fmt: skip
-_DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
+_DTYPES = {
+    datatype: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name).newbyteorder("<")
+    for name, datatype in DATATYPES.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +64,11 @@ def encode_request(
             "shape": list(array.shape),
         }
         if binary:
-            part = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+            part = _to_bytes(array)
             tensor["parameters"] = {"binary_data_size": len(part)}
             parts.append(part)
         else:
-            tensor["data"] = array.ravel().tolist()
+            tensor["data"] = _to_json(array)
         described.append(tensor)
     message: Json = {"parameters": parameters, "inputs": described}
     if outputs:
@@ -85,7 +92,7 @@ def decode_answer(body: bytes, header_length: str | None) -> Answer:
         if size is None:
             flat = _from_json(tensor["data"], tensor["datatype"])
         else:
-            flat = _from_bytes(body[start : start + size], tensor["datatype"])
+            flat = _from_bytes(body[start : start + size], tensor)
             start += size
         arrays[tensor["name"]] = flat.reshape(tensor["shape"])
     parameters = message.get("parameters", {})
@@ -94,25 +101,34 @@ def decode_answer(body: bytes, header_length: str | None) -> Answer:
     )
 
 
+def _to_json(array: NDArray[Any]) -> list[Any]:
+    if array.dtype == object:
+        return [_as_bytes(element).decode() for element in array.ravel()]
+    return list(array.ravel().tolist())
+
+
+def _to_bytes(array: NDArray[Any]) -> bytes:
+    if array.dtype == object:
+        elements = [_as_bytes(element) for element in array.ravel()]
+        return join_elements(as_elements(elements, (len(elements),)))
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _as_bytes(element: str | bytes) -> bytes:
+    """People write text; the wire has bytes."""
+    return element.encode() if isinstance(element, str) else element
+
+
 def _from_json(data: list[Any], datatype: str) -> NDArray[Any]:
     if datatype == "BYTES":
-        return np.array([str(item).encode() for item in data], dtype=object)
+        return as_elements([str(item).encode() for item in data], (len(data),))
     return np.array(data, dtype=_DTYPES[datatype])
 
 
-def _from_bytes(part: bytes, datatype: str) -> NDArray[Any]:
-    if datatype == "BYTES":
-        return np.array(list(_split_bytes(part)), dtype=object)
-    return np.frombuffer(part, dtype=_DTYPES[datatype])
-
-
-def _split_bytes(part: bytes) -> Iterator[bytes]:
-    """Cut BYTES elements apart: each is its length in four bytes, then its content."""
-    start = 0
-    while start < len(part):
-        end = start + 4 + int.from_bytes(part[start : start + 4], "little")
-        yield part[start + 4 : end]
-        start = end
+def _from_bytes(part: bytes, tensor: Json) -> NDArray[Any]:
+    if tensor["datatype"] == "BYTES":
+        return cut_elements(part, tensor["shape"])
+    return np.frombuffer(part, dtype=_DTYPES[tensor["datatype"]])
 
 
 def _datatype(name: str, array: NDArray[Any]) -> str:

@@ -19,11 +19,13 @@ def budget_ns(timeout_us: str | float | bool, header_ms: bytes | None, *, cap_ns
     """
     budget = cap_ns
     if type(timeout_us) is not int or timeout_us < 0:
-        raise BadRequestError("parameter timeout must be a non-negative integer (microseconds)")
+        problem = "parameter timeout must be a non-negative integer (microseconds)"
+        raise BadRequestError(problem, code="bad_timeout")
     if timeout_us:
         budget = min(budget, timeout_us * NS_PER_US)
     if header_ms is not None:
         if not header_ms.isdigit() or len(header_ms) > 12 or int(header_ms) == 0:
-            raise BadRequestError("x-request-timeout-ms must be a positive integer")
+            problem = "x-request-timeout-ms must be a positive integer"
+            raise BadRequestError(problem, code="bad_timeout")
         budget = min(budget, int(header_ms) * NS_PER_MS)
     return budget

@@ -13,17 +13,19 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import (
-    BadRequestError,
+    BreakerOpenError,
     ClientGoneError,
     GatewayError,
+    InternalError,
     MethodNotAllowedError,
     NotFoundError,
     ShedError,
-    TooLargeError,
     error_body,
 )
 from gateway.record.ids import prediction_id
+from gateway.serving.body import read_body
 from gateway.serving.codec import encode_answer
+from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.edge import known_request_id
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
 from gateway.serving.protocol import Parameters
@@ -33,7 +35,6 @@ from gateway.serving.versions import LoadedVersion, Versions
 
 log = logging.getLogger(__name__)
 
-NS_PER_US = 1_000
 JSON = b"application/json"  # exactly: KServe's client compares for equality
 BINARY = b"application/octet-stream"
 PLATFORMS = {"onnx": "onnxruntime_onnx", "torch": "pytorch_export", "constant": "handrail_constant"}
@@ -86,7 +87,7 @@ class Ingress:
             await _send_error(error, request_id, send)
         except Exception:
             log.exception("request %s failed inside the gateway", request_id)
-            await _send_error(GatewayError("internal error"), request_id, send)
+            await _send_error(InternalError(), request_id, send)
 
     def _route(self, path: str) -> tuple[str | None, str]:
         """Split a path into the version asked for and the verb."""
@@ -112,7 +113,7 @@ class Ingress:
             traceparent=headers.get(b"traceparent", b""),
             tracestate=headers.get(b"tracestate", b""),
         )
-        body = await self._read(headers, receive)
+        body = await read_body(headers, receive, max_bytes=self._max_body_bytes)
         request = Request(
             prediction_id(self._model, request_id, body),
             partial(parse_envelope, body, headers.get(HEADER_LENGTH)),
@@ -123,7 +124,8 @@ class Ingress:
             partial(_gone, receive),
         )
         progress = Progress()
-        answer, error = None, None
+        answer: Answer | None = None
+        error: GatewayError | None = None
         try:
             answer = await self._pipeline.infer(request, progress)
             await self._send_answer(request.prediction_id, answer, send)
@@ -133,8 +135,8 @@ class Ingress:
             error = reason
             await _send_error(error, request_id, send)
         except Exception:
-            error = GatewayError("internal error")
             log.exception("request %s failed inside the gateway", request_id)
+            error = InternalError()
             await _send_error(error, request_id, send)
         self._recording.record(arrival, request.prediction_id, progress, answer=answer, error=error)
 
@@ -150,6 +152,10 @@ class Ingress:
         }
         if answer.fallback_reason:
             parameters["fallback_reason"] = answer.fallback_reason
+        if answer.cache_age_ns:
+            parameters["fallback_age_ms"] = answer.cache_age_ns // NS_PER_MS
+        if answer.skipped_guards:
+            parameters["skipped_guards"] = ",".join(answer.skipped_guards)
         body, json_bytes = encode_answer(
             answer.outputs,
             answer.envelope,
@@ -165,7 +171,7 @@ class Ingress:
 
     async def _take_feedback(self, headers: Headers, receive: Receive, send: Send) -> None:
         """Store labels and rewards; the 2xx leaves after they are on disk."""
-        body = await self._read(headers, receive)
+        body = await read_body(headers, receive, max_bytes=self._max_body_bytes)
         receipt = await self._feedback(body, headers.get(b"content-type", b"").decode("latin-1"))
         await _send(200, orjson.dumps(receipt), send)
 
@@ -179,29 +185,6 @@ class Ingress:
             raise MethodNotAllowedError("POST")
         answering = [name for name in view.loaded if name != view.table.shadow]
         await _send(200, orjson.dumps(_metadata(self._model, loaded, answering)), send)
-
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        """Read the body, never more of it than the limit."""
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise BadRequestError("content-encoding must be identity")
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            raise TooLargeError(self._max_body_bytes)
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise TooLargeError(self._max_body_bytes)
-            if not message.get("more_body", False) and not chunks:
-                return bytes(chunk)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
 
 
 def _metadata(model: str, version: LoadedVersion, answering: list[str]) -> dict[str, Any]:
@@ -236,7 +219,7 @@ def _need(scope: Scope, method: str) -> None:
 
 async def _send_error(error: GatewayError, request_id: str, send: Send) -> None:
     extra: tuple[tuple[bytes, bytes], ...] = ()
-    if isinstance(error, ShedError):
+    if isinstance(error, ShedError | BreakerOpenError):
         extra = ((b"retry-after", b"%d" % error.retry_after_s),)
     if isinstance(error, MethodNotAllowedError):
         extra = ((b"allow", error.allowed.encode()),)

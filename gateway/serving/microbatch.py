@@ -45,6 +45,11 @@ class Stamps:
     inferred_ns: int
     explored_ns: int  # 0: nothing was explored
 
+    @property
+    def model_ns(self) -> int:
+        """How long the model and its output guard took."""
+        return self.inferred_ns - (self.guarded_ns or self.dequeued_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -59,6 +64,19 @@ class Judged:
     stop: str  # why there is no usable answer: the guard's name, model_error or deadline
     is_rejected: bool  # the guard says no, and no fallback either
     skipped_guards: tuple[str, ...] = ()  # there was no time for them
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the model answered, whatever the output guard thinks of it."""
+        return self.outputs is not None or self.stop == "output"
+
+    @property
+    def is_nonfinite(self) -> bool:
+        """Whether the output guard stopped an answer because it is no number."""
+        if self.stop != "output":
+            return False
+        whys = (why for verdict in self.verdicts for why in verdict.reasons.values())
+        return any(reason.kind == "nonfinite" for why in whys for reason in why)
 
 
 @dataclass(frozen=True, slots=True)

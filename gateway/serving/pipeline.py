@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gateway.errors import (
     BadRequestError,
+    BreakerOpenError,
     DeadlineError,
     GatewayError,
     RejectedError,
@@ -22,8 +23,11 @@ from gateway.errors import (
 )
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher, Gone
+from gateway.serving.breaker import Breakers
+from gateway.serving.classification import top_classes
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
+from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged
 from gateway.serving.protocol import Envelope
@@ -72,6 +76,12 @@ class Answer:
     fallback_reason: str
     verdicts: Verdicts
     left_ns: int
+    cache_age_ns: int = 0  # of the answer that `fallback:cache` repeats
+
+    @property
+    def skipped_guards(self) -> tuple[str, ...]:
+        """Guards for which there was no time."""
+        return self.verdicts.skipped_guards
 
 
 class Pipeline:
@@ -83,13 +93,17 @@ class Pipeline:
         batcher: Batcher,
         admission: Admission,
         ladder: Ladder,
+        breakers: Breakers,
         *,
+        fingerprints: Fingerprints,
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._versions = versions
         self._batcher = batcher
         self._admission = admission
         self._ladder = ladder
+        self._breakers = breakers
+        self._fingerprints = fingerprints
         self._now_ns = now_ns
 
     async def infer(self, request: Request, progress: Progress) -> Answer:
@@ -106,37 +120,75 @@ class Pipeline:
         version = progress.version = view.version(request.version)
         item, deadline_ns = self._decode(request, version, progress)
         try:
-            with self._admission.admit(
-                version, rows=item.rows, left_ns=deadline_ns - self._now_ns()
-            ):
-                judged = await self._batcher.submit(
-                    version, view.table, item, deadline_ns, gone=request.gone
-                )
-        except ShedError as shed:
-            return await self._fall_back("queue_full", progress, deadline_ns, instead=shed)
+            judged = await self._ask_model(request, progress, item, deadline_ns)
+        except (ShedError, BreakerOpenError) as refusal:
+            reason = "queue_full" if isinstance(refusal, ShedError) else "breaker_open"
+            return await self._fall_back(reason, progress, deadline_ns, instead=refusal)
         progress.judged = judged
         if judged is None:
-            return await self._fall_back("deadline", progress, deadline_ns)
+            is_hung = self._batcher.stuck_ns() > progress.budget_ns
+            return await self._fall_back("hung" if is_hung else "deadline", progress, deadline_ns)
         if judged.is_rejected:
             raise _rejection(judged)
         if judged.stop:
             return await self._fall_back(judged.stop, progress, deadline_ns)
+        self._ladder.remember(version, item, judged)
         return self._answer(progress, deadline_ns)
 
     def _decode(
         self, request: Request, version: LoadedVersion, progress: Progress
     ) -> tuple[Item, int]:
         """Fix the deadline and turn the body into arrays."""
-        cap_ns = int(version.manifest.expectations.latency_ms * NS_PER_MS)
+        cap_ns = _model_budget_ns(version)
         progress.budget_ns = cap_ns
         envelope = progress.envelope = request.parse(version.manifest.signature)
         budget = budget_ns(envelope.parameters.get("timeout", 0), request.timeout_ms, cap_ns=cap_ns)
         progress.budget_ns = budget
         _check_outputs(envelope, version)
         inputs, rows = decode_inputs(envelope, version.manifest.signature)
-        item = progress.item = Item(request.prediction_id, inputs, rows)
+        fingerprint = b"" if version.cache is None else self._fingerprints.of(inputs)
+        item = Item(request.prediction_id, inputs, rows, fingerprint)
+        progress.item = item
         progress.decoded_ns = self._now_ns()
         return item, request.arrived_ns + budget
+
+    async def _ask_model(
+        self, request: Request, progress: Progress, item: Item, deadline_ns: int
+    ) -> Judged | None:
+        """Wait for the model's own answer, as long as the ladder still has time after it.
+
+        Raises:
+            BreakerOpenError: the model is left alone.
+            ShedError: there would be no answer in time.
+            ClientGoneError: nobody waits any more.
+        """
+        view, version, envelope = progress.view, progress.version, progress.envelope
+        assert view is not None
+        assert version is not None
+        assert envelope is not None
+        reserve_ns = self._ladder.reserve_ns(
+            view, version, rows=item.rows, budget_ns=progress.budget_ns
+        )
+        give_up_ns = deadline_ns - reserve_ns
+        breaker = self._breakers.of(version.ref.digest, model=version.manifest.name)
+        with (
+            breaker.call() as call,
+            self._admission.admit(
+                version,
+                rows=item.rows,
+                left_ns=give_up_ns - self._now_ns(),
+                body_bytes=request.body_bytes,
+                priority=envelope.priority,
+            ),
+        ):
+            judged = await self._batcher.submit(
+                version, view.table, item, give_up_ns, gone=request.gone
+            )
+            if _has_failed(judged, item, version, stuck_ns=self._batcher.stuck_ns()):
+                call.failed()
+            elif judged is not None and judged.has_answer:
+                call.succeeded()
+        return judged
 
     async def _fall_back(
         self,
@@ -152,12 +204,14 @@ class Pipeline:
         assert version is not None
         assert item is not None
         progress.fallback_reason = reason
-        fallback, tried = await self._ladder.descend(view, version, item, deadline_ns)
+        fallback, tried = await self._ladder.descend(
+            view, version, item, deadline_ns, reason=reason
+        )
         if fallback is None:
             if instead is not None:
                 raise instead
             tried = ["model", *tried]
-            if reason == "deadline":
+            if reason in ("deadline", "hung"):
                 raise DeadlineError(version.manifest.name, tried)
             raise UnansweredError(version.manifest.name, reason, tried)
         progress.fallback = fallback
@@ -187,16 +241,39 @@ class Pipeline:
             fallback_reason=progress.fallback_reason,
             verdicts=verdicts,
             left_ns=deadline_ns - self._now_ns(),
+            cache_age_ns=0 if fallback is None else fallback.cache_age_ns,
         )
+
+
+def _model_budget_ns(version: LoadedVersion) -> int:
+    return int(version.manifest.expectations.latency_ms * NS_PER_MS)
+
+
+def _has_failed(
+    judged: Judged | None, item: Item, version: LoadedVersion, *, stuck_ns: int
+) -> bool:
+    """Whether the model failed by itself; that a request waited too long is none of its doing."""
+    most_ns = _model_budget_ns(version)
+    if judged is None:
+        return max(stuck_ns, version.cost.model.typical_ns(item.rows)) > most_ns
+    if judged.stop == "model_error" or judged.is_nonfinite:
+        return True
+    return judged.has_answer and judged.stamps.model_ns > most_ns
 
 
 def _check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
     """Refuse a wrong request for outputs before the model does any work for it."""
-    known = {spec.name for spec in version.manifest.signature.outputs}
+    specs = {spec.name: spec for spec in version.manifest.signature.outputs}
     for output in envelope.outputs:
-        if output.name not in known and output.name not in EXTRA_OUTPUTS:
-            raise BadRequestError(f"outputs: the model has {', '.join(sorted(known))}")
+        spec = specs.get(output.name)
+        if spec is None and output.name not in EXTRA_OUTPUTS:
+            problem = f"outputs: the model has {', '.join(sorted(specs))}"
+            raise BadRequestError(problem, code="unknown_output")
         envelope.wants_binary(output.name)
+        has_numbers = spec is not None and spec.datatype != "BYTES"
+        if envelope.classes_of(output.name) and not has_numbers:
+            problem = "outputs: classification needs an output of the model that holds numbers"
+            raise BadRequestError(problem, code="bad_parameter")
 
 
 def _ordered(
@@ -205,10 +282,13 @@ def _ordered(
     """Pick the requested outputs in the requested order; all of the model's if none are named."""
     if not envelope.outputs:
         return outputs | verdicts.default_outputs()
-    return {
-        asked.name: outputs[asked.name] if asked.name in outputs else verdicts.output(asked.name)
-        for asked in envelope.outputs
-    }
+    picked = {}
+    for asked in envelope.outputs:
+        is_own = asked.name in outputs
+        array = outputs[asked.name] if is_own else verdicts.output(asked.name)
+        classes = envelope.classes_of(asked.name)
+        picked[asked.name] = top_classes(array, classes) if classes else array
+    return picked
 
 
 def _rejection(judged: Judged) -> RejectedError:

@@ -46,7 +46,7 @@ class Envelope:
     def __init__(
         self,
         *,
-        id: str | None,  # noqa: A002  the protocol's own name
+        id: str | None,
         parameters: Parameters,
         inputs: tuple[RequestedInput, ...],
         outputs: tuple[RequestedOutput, ...],
@@ -73,7 +73,8 @@ class Envelope:
         _refuse_twins("inputs", inputs)
         _refuse_twins("outputs", outputs)
         _check_request(parameters)
-        for tensor in (*inputs, *outputs):
+        announced: tuple[RequestedInput | RequestedOutput, ...] = (*inputs, *outputs)
+        for tensor in announced:
             if tensor.parameters is not None and "shared_memory_region" in tensor.parameters:
                 raise UnsupportedError("shared memory")
         self._binary_output = _flag(parameters, "binary_data_output", default=False)
@@ -88,6 +89,11 @@ class Envelope:
         if asked is None:
             return self._binary_output
         return _flag(asked, "binary_data", default=self._binary_output)
+
+    @property
+    def priority(self) -> int:
+        """Triton's parameter: 1 is the highest, larger is lower, 0 none was given."""
+        return int(self.parameters.get("priority", 0))
 
     def classes_of(self, output: str) -> int:
         """Say how many classes to name in place of the numbers of ``output``; 0: none.

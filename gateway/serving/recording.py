@@ -100,7 +100,8 @@ class Recording:
                     exploration=_exploration(progress, answer),
                     capture_share=share,
                     payload=_payload(progress, answer) if captured else None,
-                    skipped_guards=() if judged is None else judged.skipped_guards,
+                    skipped_guards=verdicts.skipped_guards,
+                    cache_age_ns=0 if answer is None else answer.cache_age_ns,
                 )
             )
         )

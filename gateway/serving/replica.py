@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+import random
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +23,14 @@ from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
+from gateway.serving.breaker import Breakers
 from gateway.serving.edge import ShortWay
+from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ingress import Feedback, Ingress
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
-from gateway.serving.versions import Versions
+from gateway.serving.versions import LoadedVersion, Versions
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,8 @@ class Replica:
         """
         self._model = model
         self._config = config
+        self._salt = salt
+        self._breakers = Breakers(now_ns=time.perf_counter_ns, random=random.random)
         self._tables = TableSource(model, config)
         store = ArtifactStore(config.artifacts_url)
         self._versions = Versions(
@@ -92,6 +98,8 @@ class Replica:
                 max_in_flight_bytes=settings.max_in_flight_bytes,
             ),
             Ladder(batcher, rungs),
+            self._breakers,
+            fingerprints=Fingerprints(self._model, key=self._salt),
         )
         return Ingress(
             self._model,
@@ -119,7 +127,11 @@ class Replica:
             "revision": view.table.revision,
             "live": view.table.live,
             "warm": sorted(view.loaded),
+            "breakers": {name: self._breaker(loaded) for name, loaded in view.loaded.items()},
         }
+
+    def _breaker(self, loaded: LoadedVersion) -> str:
+        return self._breakers.of(loaded.ref.digest, model=self._model).state.value
 
     async def _switch(self, table: RoutingTable) -> int:
         revision = await self._versions.apply(table)

@@ -24,6 +24,11 @@ class Verdicts:
         self._is_fallback = is_fallback  # then nothing was explored
 
     @property
+    def skipped_guards(self) -> tuple[str, ...]:
+        """Guards for which there was no time."""
+        return () if self._judged is None else self._judged.skipped_guards
+
+    @property
     def actions(self) -> NDArray[np.uint8]:
         """The worst action per row, shape (rows,)."""
         worst = np.zeros(self._rows, dtype=np.uint8)

@@ -152,8 +152,13 @@ def test_what_is_ready_made_is_sent_as_it_is() -> None:
     ]
 
 
-arrays = st.sampled_from(sorted(DATATYPES)).flatmap(
-    lambda name: hnp.arrays(name, hnp.array_shapes(min_dims=1, max_dims=3, max_side=4))
+# A stock client has no BF16 of its own: it takes float32 and cuts.
+arrays = st.sampled_from(sorted(DATATYPES.keys() - {"bfloat16"})).flatmap(
+    lambda name: hnp.arrays(
+        name,
+        hnp.array_shapes(min_dims=1, max_dims=3, max_side=4),
+        elements=st.binary(max_size=5) if name == "object" else None,
+    )
 )
 
 

@@ -1,5 +1,6 @@
 """A model's ingress in this process: real bundle, real ONNX; Serve and the disk are left out."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from gateway.record.decision import Decision, decode
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
+from gateway.serving.breaker import Breakers
+from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ingress import Ingress
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
@@ -81,7 +84,14 @@ async def serve() -> AsyncIterator[Serve]:
             for _ in range(2)
         )
         admission = Admission(batcher, max_queued_rows=max_queued_rows, max_in_flight_bytes=1 << 28)
-        pipeline = Pipeline(versions, batcher, admission, Ladder(batcher, rungs))
+        pipeline = Pipeline(
+            versions,
+            batcher,
+            admission,
+            Ladder(batcher, rungs),
+            Breakers(now_ns=time.perf_counter_ns, random=lambda: 0.0),
+            fingerprints=Fingerprints(bundles[0].manifest.name, key=b"the key of the tests"),
+        )
         kept, feedback = Kept(), []
 
         async def take(body: bytes, content_type: str) -> dict[str, Any]:

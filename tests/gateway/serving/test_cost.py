@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.serving.cost import WINDOW, CostProfile
 
-batches = st.lists(
-    st.tuples(st.integers(1, 4096), st.integers(1, 10**9)), min_size=1, max_size=300
-)
+batches = st.lists(st.tuples(st.integers(1, 4096), st.integers(1, 10**9)), min_size=1, max_size=300)
 
 
 @given(batches=batches, rows=st.integers(1, 10**6))

@@ -1,0 +1,99 @@
+"""The body of a request: read whole, plain or compressed, and never more of it than the limit.
+
+Source: RFC 9110, section 8.4.1; ``deflate`` is the zlib format, as Triton's clients send it.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+
+from starlette.types import Receive
+
+from gateway.errors import BadRequestError, ClientGoneError, TooLargeError
+
+CHUNKS_MAX = 65_536  # Triton's limit; a chunk per byte costs more than its bytes
+WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # of zlib: which of its two headers is expected
+STEP_BYTES = 1 << 18  # inflated without letting other requests run: about half a millisecond
+# Zeros shrink a thousandfold, and a small tensor of zeros is nothing unusual; beyond a MiB such a
+# body is made to cost more here than there.
+RATIO_MAX, RATIO_FROM_BYTES = 100, 1 << 20
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, *, max_bytes: int) -> bytes:
+    """Read the body and undo its content encoding.
+
+    Args:
+        headers: Of the request, names in lower case.
+        receive: Of ASGI.
+        max_bytes: Limit of what comes over the wire, and of what it is inflated to.
+
+    Raises:
+        TooLargeError: one of the two is over the limit.
+        BadRequestError: too many chunks, or an encoding that is unknown or broken.
+        ClientGoneError: the client closed the connection before all of it came.
+    """
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding != b"identity" and encoding not in WINDOW_BITS:
+        raise _bad_encoding("content-encoding must be gzip, deflate or identity")
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > max_bytes:
+        raise TooLargeError(max_bytes)
+    body = await _read(receive, max_bytes)
+    return body if encoding == b"identity" else await inflate(body, encoding, max_bytes=max_bytes)
+
+
+async def _read(receive: Receive, max_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise TooLargeError(max_bytes)
+        is_last = not message.get("more_body", False)
+        if is_last and not chunks:
+            return bytes(chunk)
+        chunks.append(chunk)
+        if len(chunks) > CHUNKS_MAX:
+            problem = f"the body comes in more than {CHUNKS_MAX} chunks"
+            raise BadRequestError(problem, code="too_many_chunks")
+        if is_last:
+            return b"".join(chunks)
+
+
+async def inflate(body: bytes, encoding: bytes, *, max_bytes: int) -> bytes:
+    """Undo one layer of gzip or deflate, step by step, so that no other request waits for it.
+
+    Raises:
+        TooLargeError: it inflates to more than ``max_bytes``, or is a decompression bomb.
+        BadRequestError: it is broken, cut off, or something follows it.
+    """
+    inflater = zlib.decompressobj(WINDOW_BITS[encoding])
+    limit = min(max_bytes, max(RATIO_FROM_BYTES, RATIO_MAX * len(body)))
+    parts: list[bytes] = []
+    size = 0
+    rest = body
+    while not inflater.eof:
+        try:
+            part = inflater.decompress(rest, STEP_BYTES)
+        except zlib.error:
+            raise _bad_encoding(f"the body is not valid {encoding.decode()}") from None
+        if not part and not inflater.eof:
+            raise _bad_encoding(f"the body is cut off in the middle of its {encoding.decode()}")
+        size += len(part)
+        if size > limit:
+            raise TooLargeError(limit)
+        parts.append(part)
+        rest = inflater.unconsumed_tail
+        if len(part) == STEP_BYTES:
+            await asyncio.sleep(0)
+    if inflater.unused_data:
+        raise _bad_encoding(f"something follows the {encoding.decode()} stream")
+    return b"".join(parts)
+
+
+def _bad_encoding(problem: str) -> BadRequestError:
+    return BadRequestError(problem, code="bad_content_encoding")
