@@ -20,6 +20,7 @@ from guards.outlier.guard import OutlierGuard
 from guards.output import OutputGuard
 from guards.schema import SchemaGuard
 from guards.verdict import Rows
+from models.bytes_tensor import from_fixed
 from models.errors import ArtifactError, BundleError, ManifestError
 from models.manifest import Manifest
 from models.model_yaml import parse_manifest
@@ -222,9 +223,13 @@ def _load_arrays(bundle: Bundle, file: str) -> dict[str, NDArray[Any]]:
         if unpacked_bytes > MAX_ARRAYS_BYTES:
             raise BundleError(bundle.path.name, f"{file} unpacks to {unpacked_bytes} bytes")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _loaded(arrays[name]) for name in arrays.files}
     except BROKEN_ARCHIVE as error:
         raise BundleError(bundle.path.name, f"{file} does not hold plain arrays") from error
+
+
+def _loaded(array: NDArray[Any]) -> NDArray[Any]:
+    return from_fixed(array) if array.dtype.kind == "S" else array
 
 
 def _group(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

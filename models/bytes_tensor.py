@@ -1,6 +1,7 @@
-"""BYTES tensors as one run of bytes: in front of each element, its length in four bytes.
+"""BYTES tensors.  In memory such a tensor is an object array of ``bytes``.
 
-In memory such a tensor is an object array of ``bytes``.
+On the wire it is one run of bytes: in front of each element, its length in four bytes.
+In a file it is an array of numpy's fixed-width strings.  To a model it is text.
 
 Source: Triton's binary tensor data extension, ``extension_binary_data.md``.
 """
@@ -12,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import NotTextError
+
 LENGTH_BYTES = 4
+END = b"\x01"  # numpy cuts NULs off the end of a fixed-width string; behind this one they stay
 
 
 def join_elements(elements: NDArray[Any]) -> bytes:
@@ -53,3 +57,50 @@ def as_elements(elements: Sequence[bytes], shape: Sequence[int]) -> NDArray[Any]
     array = np.empty(len(elements), dtype=np.object_)
     array[:] = elements
     return array.reshape(shape)
+
+
+def to_elements(strings: NDArray[Any]) -> NDArray[Any]:
+    """Make a BYTES tensor of numpy's strings, or of `str` and `bytes` objects.
+
+    Raises:
+        TypeError: an element is neither.
+    """
+    elements = [_to_bytes(element) for element in strings.reshape(-1).tolist()]
+    return as_elements(elements, strings.shape)
+
+
+def to_fixed(elements: NDArray[Any]) -> NDArray[np.bytes_]:
+    """Turn a BYTES tensor into an array that a file can hold without pickling."""
+    ended = [element + END for element in elements.reshape(-1).tolist()]
+    return np.array(ended or [END], np.bytes_)[: len(ended)].reshape(elements.shape)
+
+
+def from_fixed(ended: NDArray[np.bytes_]) -> NDArray[Any]:
+    """Undo `to_fixed`."""
+    elements = [element.removesuffix(END) for element in ended.reshape(-1).tolist()]
+    return as_elements(elements, ended.shape)
+
+
+def to_text(elements: NDArray[Any], tensor: str) -> NDArray[Any]:
+    """Decode a BYTES tensor into `str` objects, which frameworks call strings.
+
+    Raises:
+        NotTextError: an element is not UTF-8; ``tensor`` is what the error calls it.
+    """
+    flat = elements.reshape(-1)
+    text = np.empty(len(flat), dtype=np.object_)
+    for at, element in enumerate(flat.tolist()):
+        try:
+            text[at] = element.decode()
+        except UnicodeDecodeError:
+            # Without its cause: that one quotes the bytes.
+            raise NotTextError(tensor, at * len(elements) // len(flat)) from None
+    return text.reshape(elements.shape)
+
+
+def _to_bytes(element: str | bytes) -> bytes:
+    if isinstance(element, bytes):
+        return element
+    if isinstance(element, str):
+        return element.encode()
+    raise TypeError(f"an element of BYTES is a string, not {type(element).__name__}")

@@ -55,6 +55,19 @@ class RuntimeFailedError(ModelError):
         return f"model {self.model} failed: {self.problem}"
 
 
+class NotTextError(ModelError):
+    """The model takes text, and a row holds bytes that are none; the model never saw them."""
+
+    def __init__(self, tensor: str, row: int) -> None:
+        super().__init__(tensor, row)
+        self.tensor = tensor
+        self.row = row  # of the rows given to the model, which may be those of several requests
+
+    def __str__(self) -> str:
+        """Say where, but not what."""
+        return f"{self.tensor}: row {self.row} is not UTF-8 text"
+
+
 class OutOfTimeError(ModelError):
     """The model stopped at the deadline it was given, before it had an answer."""
 

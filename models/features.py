@@ -14,12 +14,15 @@ from models.runtime.protocol import Tensors
 
 
 def feature_rows(inputs: Tensors, signature: Signature) -> Rows:
-    """Lay all inputs side by side, each flattened per row: shape (n, d), float32.
+    """Lay all inputs of numbers side by side, each flattened per row: shape (n, d), float32.
 
+    Guards judge numbers: BYTES are left out, and d is 0 where a model takes nothing else.
     A single input that already is (n, d) float32 and contiguous comes back as
     the same array, not a copy.
     """
-    flat = [_flat(inputs[spec.name], spec.row_width) for spec in signature.inputs]
+    flat = [_flat(inputs[spec.name], spec.row_width) for spec in signature.numeric_inputs]
+    if not flat:
+        return np.empty((len(next(iter(inputs.values()))), 0), np.float32)
     if len(flat) == 1:
         return np.ascontiguousarray(flat[0], dtype=np.float32)
     return np.concatenate(flat, axis=1, dtype=np.float32, casting="unsafe")
@@ -32,18 +35,19 @@ def feature_names(signature: Signature, names: Sequence[str] = ()) -> tuple[str,
         ValueError: names are given, but not one per column.
     """
     if names:
-        width = sum(spec.row_width for spec in signature.inputs)
-        if len(names) != width:
-            raise ValueError(f"{len(names)} feature names given for {width} features")
+        if len(names) != signature.feature_width:
+            wanted = signature.feature_width
+            raise ValueError(f"{len(names)} feature names given for {wanted} features")
         return tuple(names)
+    numeric = signature.numeric_inputs
     return tuple(
-        name for spec in signature.inputs for name in column_names((spec.name,), spec.row_width)
+        name for spec in numeric for name in column_names((spec.name,), spec.row_width)
     )
 
 
 def tensor_columns(signature: Signature) -> tuple[slice, ...]:
-    """Find the columns of `feature_rows` that each input becomes."""
-    ends = list(accumulate(spec.row_width for spec in signature.inputs))
+    """Find the columns of `feature_rows` that each input of numbers becomes."""
+    ends = list(accumulate(spec.row_width for spec in signature.numeric_inputs))
     return tuple(slice(start, end) for start, end in pairwise([0, *ends]))
 
 

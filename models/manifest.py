@@ -84,6 +84,16 @@ class Signature(Settings):
                 raise ValueError("tensor names must differ")
         return self
 
+    @property
+    def numeric_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that guards can judge."""
+        return tuple(spec for spec in self.inputs if spec.datatype != "BYTES")
+
+    @property
+    def feature_width(self) -> int:
+        """Numbers in one row of all of them."""
+        return sum(spec.row_width for spec in self.numeric_inputs)
+
 
 class RuntimeSpec(Settings):
     """What runs the artifact."""
@@ -230,6 +240,8 @@ class Manifest(Settings):
     def _check_features(self) -> None:
         features = self.guards.schema_.features
         described = sum(feature.count for feature in features)
-        width = sum(spec.row_width for spec in self.signature.inputs)
+        width = self.signature.feature_width
+        if width == 0 and self.guards.outlier is not None:
+            raise ValueError("guards.outlier needs an input of numbers, and all are BYTES")
         if features and described != width:
             raise ValueError(f"guards.schema describes {described} columns, inputs have {width}")

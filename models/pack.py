@@ -27,10 +27,11 @@ from models.bundle import (
     open_bundle,
     open_verified,
 )
+from models.bytes_tensor import to_elements, to_fixed
 from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
 from models.features import feature_rows, tensor_columns
-from models.manifest import DTYPES, Manifest, Signature
+from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.model_yaml import render_manifest
 from models.parity import environment_fingerprint
 from models.runtime.catalog import open_runtime
@@ -116,10 +117,13 @@ def _conform(inputs: Tensors, signature: Signature) -> dict[str, NDArray[Any]]:
         if inputs[spec.name].shape != (rows, *spec.row_shape) or rows == 0:
             wanted = ["n", *spec.row_shape]
             raise ValueError(f"{spec.name} must be {wanted}, got {inputs[spec.name].shape}")
-    return {
-        spec.name: np.ascontiguousarray(inputs[spec.name], DTYPES[spec.datatype])
-        for spec in signature.inputs
-    }
+    return {spec.name: _cast(inputs[spec.name], spec) for spec in signature.inputs}
+
+
+def _cast(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    if spec.datatype == "BYTES":
+        return to_elements(array)
+    return np.ascontiguousarray(array, DTYPES[spec.datatype])
 
 
 def _copy_models(
@@ -195,7 +199,7 @@ def _infer_features(rows: Rows, signature: Signature, names: Sequence[str]) -> t
     if names:
         return infer_features(rows, names)
     features: tuple[Feature, ...] = ()
-    for spec, columns in zip(signature.inputs, tensor_columns(signature), strict=True):
+    for spec, columns in zip(signature.numeric_inputs, tensor_columns(signature), strict=True):
         features += infer_features(rows[:, columns], (spec.name,))
     return features
 
@@ -252,4 +256,6 @@ def _save_arrays(
 ) -> None:
     """Write arrays as ``name``, and the arrays of a group as ``group/name``."""
     named = {f"{group}/{name}": a for group, arrays in groups.items() for name, a in arrays.items()}
-    np.savez(path, allow_pickle=False, **(plain or {}), **named)
+    named |= plain or {}
+    fixed = {name: to_fixed(a) if a.dtype == np.object_ else a for name, a in named.items()}
+    np.savez(path, allow_pickle=False, **fixed)

@@ -103,7 +103,12 @@ def _compare(
     if recorded.shape != found.shape:
         problem = f"golden rows: {stage} came as {found.shape}, recorded {recorded.shape}"
         raise BundleError(bundle.path.name, problem)
-    if not np.allclose(found, recorded, rtol=rtol, atol=atol, equal_nan=True):
+    if recorded.dtype == np.object_:
+        differ = int((found != recorded).sum())
+        if differ:
+            problem = f"golden rows: {stage} differ in {differ} of {recorded.size} elements"
+            raise BundleError(bundle.path.name, problem)
+    elif not np.allclose(found, recorded, rtol=rtol, atol=atol, equal_nan=True):
         problem = f"golden rows: {stage} differ by up to {_largest_gap(found, recorded):.3g}"
         raise BundleError(bundle.path.name, problem)
 

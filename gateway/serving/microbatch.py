@@ -16,7 +16,7 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.versions import LoadedVersion
 from guards.explore.explorer import Choices
 from guards.verdict import Action, Verdict
-from models.errors import OutOfTimeError, RuntimeFailedError
+from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError
 from models.features import feature_rows
 from models.prediction import predicted
 
@@ -190,9 +190,10 @@ class Microbatch:
             return [(picked, outputs)]
         except OutOfTimeError:
             return self._stop_all(picked, "deadline")
-        except RuntimeFailedError:
+        except (RuntimeFailedError, NotTextError) as error:
             if len(picked) == 1:
-                return self._stop_all(picked, "model_error")
+                is_text = not isinstance(error, NotTextError)
+                return self._stop_all(picked, "model_error" if is_text else "not_text")
             if self._now_ns() >= self._deadline_ns:
                 return self._stop_all(picked, "deadline")
             half = len(picked) // 2
@@ -224,7 +225,7 @@ class Microbatch:
         return scattered
 
     def _guard_outputs(self) -> None:
-        if self._outputs is None:
+        if self._outputs is None or self._version.judged_output.datatype == "BYTES":
             return
         verdict = self._version.chain.check_outputs(self._answer(), self._table.dry_run)
         verdict = self._of_answered(verdict)

@@ -1,5 +1,6 @@
 """ONNX models on onnxruntime, on one thread."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import onnxruntime
@@ -7,8 +8,9 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from models.bundle import Bundle
+from models.bytes_tensor import to_elements, to_text
 from models.errors import RuntimeFailedError
-from models.manifest import Manifest
+from models.manifest import Manifest, TensorSpec
 from models.runtime.cuda import has_cuda_device
 from models.runtime.output import OutputContract
 from models.runtime.protocol import Tensors
@@ -32,6 +34,8 @@ class OnnxRuntime:
         self._model = manifest.name
         self._names = [spec.name for spec in manifest.signature.outputs]
         self._first = manifest.signature.inputs[0].name
+        self._text_inputs = _texts(manifest.signature.inputs)
+        self._text_outputs = frozenset(_texts(manifest.signature.outputs))
         self._contract = OutputContract(manifest.name, manifest.signature)
 
     @classmethod
@@ -61,13 +65,26 @@ class OnnxRuntime:
 
         `run` on plain arrays is the quickest way in: an MLP of 30-64-64-2 takes 6 us, against
         9 us through an IO binding and 41 us through OrtValues.
+
+        Raises:
+            NotTextError: an element of BYTES is not UTF-8; ONNX strings are text.
         """
+        if self._text_inputs:
+            texts = {name: to_text(inputs[name], name) for name in self._text_inputs}
+            inputs = {**inputs, **texts}
         try:
             arrays = self._session.run(self._names, inputs)
         except FAILURES as error:  # its text may quote the rows
             problem = f"onnxruntime refused the rows ({type(error).__name__})"
             raise RuntimeFailedError(self._model, problem) from error
+        if self._text_outputs:
+            named = zip(self._names, arrays, strict=True)
+            arrays = [to_elements(a) if name in self._text_outputs else a for name, a in named]
         return self._contract.finish(arrays, len(inputs[self._first]))
+
+
+def _texts(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    return tuple(spec.name for spec in specs if spec.datatype == "BYTES")
 
 
 def _options(bundle: Bundle) -> onnxruntime.SessionOptions:
