@@ -40,9 +40,7 @@ def feature_names(signature: Signature, names: Sequence[str] = ()) -> tuple[str,
             raise ValueError(f"{len(names)} feature names given for {wanted} features")
         return tuple(names)
     numeric = signature.numeric_inputs
-    return tuple(
-        name for spec in numeric for name in column_names((spec.name,), spec.row_width)
-    )
+    return tuple(name for spec in numeric for name in column_names((spec.name,), spec.row_width))
 
 
 def tensor_columns(signature: Signature) -> tuple[slice, ...]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gateway.record.decision import JUDGED_ROWS_MAX, Payload, Tensor
 from models.bundle import open_verified
-from models.errors import RuntimeFailedError
+from models.bytes_tensor import cut_elements
+from models.errors import NotTextError, RuntimeFailedError
 from models.manifest import DTYPES
 from models.parity import check_golden
 from models.prediction import predicted
@@ -80,7 +81,7 @@ class ShadowModel:
         }
         try:
             values = predicted(self._runtime.predict(stacked), self._signature)
-        except RuntimeFailedError:
+        except (RuntimeFailedError, NotTextError):
             if len(inputs) == 1:
                 return [None]
             return [answer for one in inputs for answer in self._answer([one])]
@@ -90,6 +91,8 @@ class ShadowModel:
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
+    if tensor.datatype == "BYTES":
+        return cut_elements(tensor.data, tensor.shape)
     return np.frombuffer(tensor.data, DTYPES[tensor.datatype]).reshape(tensor.shape)
 
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import orjson
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ from gateway.record.decision import (
 )
 from gateway.record.ids import new_trace
 from gateway.record.journal import GroupCommitter
-from gateway.serving.codec import DATATYPES
+from gateway.serving.codec import DATATYPES, to_bytes
 from gateway.serving.microbatch import Judged
 from gateway.serving.pipeline import Answer, Progress
 from gateway.serving.verdicts import Verdicts
@@ -167,6 +166,6 @@ def _payload(progress: Progress, answer: Answer | None) -> Payload | None:
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, ...]:
     return tuple(
-        Tensor(name, DATATYPES[array.dtype], array.shape, np.ascontiguousarray(array).tobytes())
+        Tensor(name, DATATYPES[array.dtype], array.shape, to_bytes(array))
         for name, array in arrays.items()
     )

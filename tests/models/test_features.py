@@ -79,3 +79,18 @@ def test_the_columns_of_a_tensor_are_where_its_values_went() -> None:
 
     assert (age, image, member) == (slice(0, 1), slice(1, 5), slice(5, 6))
     assert names[image] == tuple(f"image[{pixel}]" for pixel in range(4))
+
+
+TEXT = TensorSpec(name="text", datatype="BYTES", shape=(-1, 2))
+
+
+def test_strings_are_no_features() -> None:
+    strings = np.array([[b"a", b"b"]], object)
+    mixed = signature(TEXT, *ONE.inputs)
+
+    rows = feature_rows({"text": strings, "x": np.ones((1, 3), np.float32)}, mixed)
+
+    assert rows.tolist() == [[1, 1, 1]]
+    assert feature_names(mixed) == feature_names(ONE)
+    assert tensor_columns(mixed) == tensor_columns(ONE)
+    assert feature_rows({"text": strings}, signature(TEXT)).shape == (1, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.manifest import Signature, TensorSpec
-from models.prediction import answers_classes, predicted
+from models.prediction import answers_classes, predicted, text_number
 
 IN = TensorSpec(name="x", datatype="FP32", shape=(-1, 3))
 
@@ -61,3 +61,12 @@ def test_the_answer_is_the_first_output_with_a_role_that_answers() -> None:
 
 def test_no_rows_give_no_predictions() -> None:
     assert predicted({"y": np.zeros((0, 2))}, _signature("scores", 2)).shape == (0,)
+
+
+def test_a_text_is_one_number_that_only_the_same_text_has() -> None:
+    rows = [[b"a", b"bc"], [b"ab", b"c"], [b"a", b"bc"]]
+    numbers = predicted({"y": np.array(rows, object)}, _signature(None, 2, datatype="BYTES"))
+
+    assert numbers[0] == numbers[2] != numbers[1]
+    assert text_number(b"a", b"bc") == numbers[0] == int(numbers[0])
+    assert answers_classes(_signature(None, 2, datatype="BYTES"))
