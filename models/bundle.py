@@ -203,15 +203,26 @@ def _check_runtime(bundle: Bundle, trust_code: bool) -> None:
     if runtime.kind == "torch" and not trust_code:
         problem = "a torch.export program is code; pass --trust-code to accept it"
         raise BundleError(bundle.path.name, problem)
-    if runtime.kind == "onnx" and runtime.file is not None:
-        # Imported here: onnx takes 0.3 s, and only registration looks into artifacts.
+    if runtime.kind == "torch" or runtime.file is None:
+        return
+    try:
+        _inspect(bundle, runtime.file)
+    except ArtifactError as error:
+        raise BundleError(bundle.path.name, str(error)) from error
+
+
+def _inspect(bundle: Bundle, file: str) -> None:
+    """Look into an artifact that is data: is it what the manifest says?"""
+    signature, architecture = bundle.manifest.signature, bundle.manifest.runtime.architecture
+    # Imported here: onnx takes 0.3 s, and only registration looks into artifacts.
+    if architecture is None:
         from models.artifact import inspect_onnx
 
-        artifact = bundle.path / runtime.file
-        try:
-            inspect_onnx(artifact, bundle.manifest.signature, listed=bundle.digests)
-        except ArtifactError as error:
-            raise BundleError(bundle.path.name, str(error)) from error
+        inspect_onnx(bundle.path / file, signature, listed=bundle.digests)
+    else:
+        from models.weights import read_weights
+
+        read_weights(bundle.read(file), file, architecture, signature)
 
 
 def _load_arrays(bundle: Bundle, file: str) -> dict[str, NDArray[Any]]:

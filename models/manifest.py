@@ -95,13 +95,18 @@ class Signature(Settings):
         return sum(spec.row_width for spec in self.numeric_inputs)
 
 
+ConstantRow = list[float] | list[str]  # strings for BYTES, and only for them
+ArchitectureName = Literal["seq2seq"]  # see `models.runtime.architectures.catalog`
+
+
 class RuntimeSpec(Settings):
     """What runs the artifact."""
 
-    kind: Literal["onnx", "torch", "constant"]
+    kind: Literal["onnx", "torch", "safetensors", "constant"]
     file: FileName | None = None  # None for constant
+    architecture: ArchitectureName | None = None  # of safetensors: what the weights are for
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    outputs: dict[str, list[float]] | None = None  # constant: one row per output
+    outputs: dict[str, ConstantRow] | None = None  # constant: one row per output
 
     @model_validator(mode="after")
     def _has_what_it_runs(self) -> "RuntimeSpec":
@@ -109,7 +114,13 @@ class RuntimeSpec(Settings):
             raise ValueError("a constant runtime needs outputs")
         if self.kind != "constant" and self.file is None:
             raise ValueError(f"runtime {self.kind} needs a file")
+        _check_architecture(self.kind, self.architecture)
         return self
+
+
+def _check_architecture(kind: str, architecture: str | None) -> None:
+    if (kind == "safetensors") != (architecture is not None):
+        raise ValueError("safetensors needs an architecture, and nothing else has one")
 
 
 class Expectations(Settings):
@@ -133,7 +144,13 @@ class ModelRung(Settings):
 
     use: Literal["model"] = "model"
     file: FileName
-    kind: Literal["onnx", "torch"] = "onnx"
+    kind: Literal["onnx", "torch", "safetensors"] = "onnx"
+    architecture: ArchitectureName | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_runs(self) -> "ModelRung":
+        _check_architecture(self.kind, self.architecture)
+        return self
 
 
 class CacheRung(Settings):
@@ -148,7 +165,7 @@ class ConstantRung(Settings):
     """Answer with fixed outputs, one row each, repeated for every row asked."""
 
     use: Literal["constant"] = "constant"
-    outputs: dict[str, list[float]]
+    outputs: dict[str, ConstantRow]
 
 
 Rung = Annotated[VersionRung | ModelRung | CacheRung | ConstantRung, Field(discriminator="use")]
@@ -205,7 +222,12 @@ class Manifest(Settings):
 
     def of_rung(self, rung: ModelRung) -> "Manifest":
         """Promise the same with the model of ``rung`` instead; it has no ladder of its own."""
-        runtime = RuntimeSpec(kind=rung.kind, file=rung.file, device=self.runtime.device)
+        runtime = RuntimeSpec(
+            kind=rung.kind,
+            file=rung.file,
+            architecture=rung.architecture,
+            device=self.runtime.device,
+        )
         return self.model_copy(update={"runtime": runtime, "fallback": ()})
 
     @model_validator(mode="after")
@@ -229,6 +251,12 @@ class Manifest(Settings):
             given = {name: len(row) for name, row in outputs.items()}
             if given != widths:
                 raise ValueError(f"constant outputs must be {widths} wide, got {given}")
+            for spec in self.signature.outputs:
+                is_text = all(isinstance(value, str) for value in outputs[spec.name])
+                if is_text != (spec.datatype == "BYTES"):
+                    raise ValueError(
+                        f"constant output {spec.name}: strings are for BYTES, and only they"
+                    )
 
     def _check_rungs(self) -> None:
         files = [self.runtime.file, *(rung.file for rung in self.model_rungs)]

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from gateway.serving.batcher import Batcher
 from gateway.serving.microbatch import Item, Judged
 from gateway.serving.versions import LoadedVersion, View
-from models.manifest import DTYPES, CacheRung, ConstantRung, ModelRung, Rung, VersionRung
+from models.manifest import CacheRung, ConstantRung, ModelRung, Rung, VersionRung
 from models.prediction import predicted
+from models.runtime.constant import constant_rows
 
 log = logging.getLogger(__name__)
 
@@ -198,10 +199,7 @@ def _constant(version: LoadedVersion, rung: ConstantRung, rows: int) -> Fallback
     """Repeat the fixed row for every row asked; costs nothing, so it always fits."""
     signature = version.manifest.signature
     outputs = {
-        spec.name: np.broadcast_to(
-            np.asarray(rung.outputs[spec.name], DTYPES[spec.datatype]).reshape(spec.row_shape),
-            (rows, *spec.row_shape),
-        )
-        for spec in signature.outputs
+        name: np.broadcast_to(row, (rows, *row.shape[1:]))
+        for name, row in constant_rows(rung.outputs, signature).items()
     }
     return Fallback("fallback:constant", version, outputs, predicted(outputs, signature))

@@ -18,6 +18,12 @@ def _load_torch(bundle: Bundle) -> Runtime:
     return TorchRuntime.load(bundle)
 
 
+def _load_safetensors(bundle: Bundle) -> Runtime:
+    from models.runtime.safetensors import load_architecture
+
+    return load_architecture(bundle)
+
+
 def _load_constant(bundle: Bundle) -> Runtime:
     from models.runtime.constant import ConstantRuntime
 
@@ -27,6 +33,7 @@ def _load_constant(bundle: Bundle) -> Runtime:
 LOADERS: Mapping[str, Callable[[Bundle], Runtime]] = {
     "onnx": _load_onnx,
     "torch": _load_torch,
+    "safetensors": _load_safetensors,
     "constant": _load_constant,
 }
 

@@ -7,18 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.manifest import DTYPES, Signature
+from models.bytes_tensor import to_elements
+from models.manifest import DTYPES, ConstantRow, Signature
 from models.runtime.protocol import Tensors
 
 
 class ConstantRuntime:
     """Answers every row with the same outputs."""
 
-    def __init__(self, outputs: Mapping[str, list[float]], signature: Signature) -> None:
-        self._rows = {
-            spec.name: np.array(outputs[spec.name], DTYPES[spec.datatype]).reshape(spec.row_shape)
-            for spec in signature.outputs
-        }
+    def __init__(self, outputs: Mapping[str, ConstantRow], signature: Signature) -> None:
+        self._rows = constant_rows(outputs, signature)
 
     @classmethod
     def load(cls, bundle: Bundle) -> Self:
@@ -31,4 +29,16 @@ class ConstantRuntime:
     ) -> dict[str, NDArray[Any]]:
         """Repeat the outputs once per row."""
         rows = len(next(iter(inputs.values())))
-        return {name: np.repeat(row[np.newaxis], rows, axis=0) for name, row in self._rows.items()}
+        return {name: np.repeat(row, rows, axis=0) for name, row in self._rows.items()}
+
+
+def constant_rows(
+    outputs: Mapping[str, ConstantRow], signature: Signature
+) -> dict[str, NDArray[Any]]:
+    """Turn the outputs that a manifest writes out into one row each, shape (1, *row_shape)."""
+    rows = {}
+    for spec in signature.outputs:
+        values = np.array(outputs[spec.name], DTYPES[spec.datatype])
+        flat = to_elements(values) if spec.datatype == "BYTES" else values
+        rows[spec.name] = flat.reshape(1, *spec.row_shape)
+    return rows

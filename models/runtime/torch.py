@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.errors import RuntimeFailedError
 from models.manifest import Manifest
+from models.runtime.device import torch_device
 from models.runtime.output import OutputContract
 from models.runtime.protocol import Tensors
 
@@ -33,7 +34,7 @@ class TorchRuntime:
             RuntimeFailedError: torch cannot load it, or not on the device asked for.
         """
         manifest = bundle.manifest
-        device = _device(manifest)
+        device = torch_device(manifest)
         torch.set_num_threads(1)  # one core per model: replicas are what scales
         content = bundle.read(str(manifest.runtime.file))
         try:
@@ -62,10 +63,3 @@ class TorchRuntime:
         # torch has no read-only tensors and warns; arrays that view a request body are read-only.
         writable = array if array.flags.writeable else array.copy()
         return torch.from_numpy(writable).to(self._device)
-
-
-def _device(manifest: Manifest) -> torch.device:
-    wanted = manifest.runtime.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise RuntimeFailedError(manifest.name, "it asks for CUDA and there is no CUDA device")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")

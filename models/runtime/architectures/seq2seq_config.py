@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, field_validator
 
-from guards.settings import Settings
+from models.errors import ArtifactError
+from models.manifest import Signature
+from models.runtime.architectures.config import ArchitectureConfig
 
 END, UNKNOWN = 0, 1  # of the tokens, whatever the words are; END also begins the answer
 SPECIAL_TOKENS = 2
@@ -22,7 +24,7 @@ Word = Annotated[
 ]  # a hyphen only in front: it joins a word to the one before it
 
 
-class Seq2seqConfig(Settings):
+class Seq2seqConfig(ArchitectureConfig):
     """Sizes and words of one model."""
 
     source_words: tuple[Word, ...] = Field(min_length=1, max_length=MAX_WORDS)
@@ -38,6 +40,16 @@ class Seq2seqConfig(Settings):
         if len(set(words)) != len(words):
             raise ValueError("words must differ")
         return words
+
+    def check_signature(self, signature: Signature) -> None:
+        """See that there is one text a row to read, and one to write.
+
+        Raises:
+            ArtifactError: there is anything else.
+        """
+        for specs in (signature.inputs, signature.outputs):
+            if len(specs) != 1 or specs[0].datatype != "BYTES" or specs[0].row_width != 1:
+                raise ArtifactError("seq2seq takes one BYTES tensor, one text a row, and gives one")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name every tensor of weights, with its shape."""
@@ -71,11 +83,15 @@ class Vocabulary:
 
     def encode(self, text: bytes, *, most: int) -> list[int]:
         """Read at most ``most`` tokens; what is no known word, or no UTF-8, is `UNKNOWN`."""
-        readable = text[: most * BYTES_PER_TOKEN].decode(errors="replace").lower()
-        words = readable.replace("-", " -").split()[:most]
-        return [self._tokens.get(word, UNKNOWN) for word in words]
+        readable = text[: most * BYTES_PER_TOKEN].decode(errors="replace")
+        return [self._tokens.get(word, UNKNOWN) for word in cut_words(readable)[:most]]
 
     def decode(self, tokens: Sequence[int]) -> bytes:
         """Write the words of the tokens; special ones have none."""
         words = [self._words[t - SPECIAL_TOKENS] for t in tokens if t >= SPECIAL_TOKENS]
         return " ".join(words).replace(" -", "-").encode()
+
+
+def cut_words(text: str) -> list[str]:
+    """Cut at spaces, and in front of every hyphen; capitals count as small letters."""
+    return text.lower().replace("-", " -").split()
