@@ -209,10 +209,12 @@ class Microbatch:
         return []
 
     def _scatter(self, answers: list[tuple[list[int], Arrays]]) -> Arrays:
-        """Put partial answers back to their rows; rows without one are zero, and never served."""
+        """Put partial answers back to their rows; rows without one are empty, and never served."""
         bounds = self._bounds()
         scattered = {
-            name: np.zeros((self.rows, *array.shape[1:]), array.dtype)
+            name: np.full(
+                (self.rows, *array.shape[1:]), b"" if array.dtype == object else 0, array.dtype
+            )
             for name, array in answers[0][1].items()
         }
         for picked, outputs in answers:
@@ -233,7 +235,7 @@ class Microbatch:
         self._stop_items(verdict)
 
     def _of_answered(self, verdict: Verdict) -> Verdict:
-        """Leave out rows that the model was never asked about: their zeros are no answer."""
+        """Leave out rows that the model was never asked about: what stands there is no answer."""
         if not self._stopped or verdict.is_clear:
             return verdict
         actions, reasons = verdict.actions.copy(), dict(verdict.reasons)

@@ -95,7 +95,9 @@ def answer(runtime: Runtime, rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def test_every_runtime_in_the_catalog_is_held_to_this_contract() -> None:
-    assert set(MAKERS) == set(LOADERS)
+    text_to_text = {"safetensors"}  # likewise in tests/models/test_translation.py
+
+    assert set(MAKERS) | text_to_text == set(LOADERS)
 
 
 @pytest.mark.parametrize("count", [1, 2, 257])

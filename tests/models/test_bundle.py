@@ -202,7 +202,7 @@ def test_an_unsupported_runtime_is_refused_with_the_supported_ones(
 
     sentence = refusal(copy, trusted)
     assert "model.yaml: runtime.kind" in sentence
-    assert "'onnx', 'torch' or 'constant'" in sentence
+    assert "'onnx', 'torch', 'safetensors' or 'constant'" in sentence
 
 
 def test_a_runtime_file_that_is_not_in_the_bundle_is_refused(

@@ -64,13 +64,22 @@ def test_the_example_of_the_design_reads() -> None:
         ("name: digits", 'name: "digits\\n"', "name: String should match pattern"),
         ("name: digits", "name: a b", "name: String should match pattern"),
         ("file: model.onnx", "file: ../model.onnx", "runtime.file: String should match pattern"),
-        ("kind: onnx", "kind: jax", "runtime.kind: Input should be 'onnx', 'torch' or 'constant'"),
+        (
+            "kind: onnx",
+            "kind: jax",
+            "runtime.kind: Input should be 'onnx', 'torch', 'safetensors' or 'constant'",
+        ),
         ("shape: [-1, 2]", "shape: [1, 2]", "signature.inputs.0: shape must be [-1, ...]"),
         ("provenance:", "capture: {redact: [imgae]}\nprovenance:", "capture.redact names no input"),
         (
             "provenance:",
             "fallback: [{use: constant, outputs: {probabilities: [1.0]}}]\nprovenance:",
             "constant outputs must be",
+        ),
+        (
+            "provenance:",
+            "fallback: [{use: constant, outputs: {probabilities: [a, b]}}]\nprovenance:",
+            "constant output probabilities: strings are for BYTES",
         ),
         (
             "  outlier:",

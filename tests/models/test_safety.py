@@ -49,7 +49,14 @@ HEAVY = ("torch", "onnx", "onnxruntime", "sklearn", "skl2onnx", "ray", "fastapi"
 
 @pytest.mark.parametrize(
     "module",
-    ["models.manifest", "models.bundle", "models.pack", "models.parity", "models.runtime.catalog"],
+    [
+        "models.manifest",
+        "models.bundle",
+        "models.pack",
+        "models.parity",
+        "models.runtime.catalog",
+        "models.weights",
+    ],
 )
 def test_importing_loads_no_framework(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"

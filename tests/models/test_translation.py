@@ -100,6 +100,19 @@ def test_a_text_is_answered_alike_alone_and_in_company(
     np.testing.assert_array_equal(answer(runtime, texts[::-1]), alone[::-1])
 
 
+def test_neither_the_texts_nor_an_earlier_answer_are_changed(
+    translation: Translation, runtime: Runtime
+) -> None:
+    texts = translation.test_texts[:5]
+    before = texts.copy()
+    first = answer(runtime, texts)
+    kept = first.copy()
+    answer(runtime, translation.test_texts[5:10])
+
+    np.testing.assert_array_equal(texts, before)
+    np.testing.assert_array_equal(first, kept)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -107,7 +120,7 @@ def test_a_text_is_answered_alike_alone_and_in_company(
         b" \t\n",
         b"\xff\xfe",
         b"\x00",
-        "trois cent vingt".encode(),
+        b"trois cent vingt",
         b"-",
         b"---two",
         b"one " * 10_000,
