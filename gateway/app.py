@@ -1,7 +1,7 @@
 """Build the parts from a config and wire them together.  START here: the only wiring.
 
-`Gateway.start` brings up, in this order: Ray, Serve, the evaluator, a recorder per node, the root
-application (``/v2``, ``/api/v1``) and one application per registered model.
+`Gateway.start` brings up, in this order: Ray, Serve, the evaluator, a recorder and a gRPC front
+per node, the root application (``/v2``, ``/api/v1``) and one application per registered model.
 """
 
 import logging
@@ -33,9 +33,11 @@ from gateway.fleet import (
     NAMESPACE,
     QUIET,
     ServeFleet,
+    front_name,
     recorder_name,
     run_models,
 )
+from gateway.front.server import Front
 from gateway.record.recorder import Recorder
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
@@ -93,6 +95,7 @@ class Gateway:
         self._config = config
         self._evaluator: Any = None
         self._recorders: dict[str, Any] = {}  # by node
+        self._fronts: dict[str, Any] = {}  # by node
         self._evaluator_ports = free_ports(2)
         # Chosen once: a recorder that Ray restarts is found again where it was.
         self._metrics_port = config.record.metrics_port or free_ports(1)[0]
@@ -141,40 +144,53 @@ class Gateway:
         return fresh_key
 
     def _start_actors(self) -> None:
-        """Evaluator, and a recorder on every node: restarted by Ray whenever they die."""
+        """Evaluator, recorder and front on every node: restarted by Ray whenever they die."""
         grpc_port, http_port = self._evaluator_ports
         self._evaluator = (
             ray.remote(Evaluator)
             .options(name=EVALUATOR, max_concurrency=64, **IMMORTAL)
             .remote(self._config, grpc_port=grpc_port, http_port=http_port, niceness=BACKGROUND)
         )
-        self._start_recorders()
+        self._start_on_nodes()
 
-    def _start_recorders(self) -> None:
-        """Put a recorder on every node that has none yet."""
-        config = self._config
+    def _start_on_nodes(self) -> None:
+        """Put a recorder and a front on every node that has none yet."""
         for node in ray.nodes():  # type: ignore[no-untyped-call]  # Ray annotates little
             node_id = node["NodeID"]
             if not node["Alive"] or node_id in self._recorders:
                 continue
             here = NodeAffinitySchedulingStrategy(node_id, soft=False)
-            self._recorders[node_id] = (
-                ray.remote(Recorder)
-                .options(name=recorder_name(node_id), scheduling_strategy=here, **IMMORTAL)
-                .remote(
-                    config.record.model_copy(update={"metrics_port": self._metrics_port}),
-                    journal_dir=config.journal_dir,
-                    evidence_url=config.evidence_url,
-                    # On another node than the evaluator's nobody listens there: the reconciler
-                    # finds what those spans would have told.
-                    evaluator_endpoint=f"http://127.0.0.1:{self._evaluator_ports[0]}",
-                    niceness=BACKGROUND,
+            self._recorders[node_id] = self._recorder(node_id, here)
+            if self._config.server.grpc_port:
+                self._fronts[node_id] = (
+                    ray.remote(Front)
+                    .options(name=front_name(node_id), scheduling_strategy=here, **IMMORTAL)
+                    .remote(self._config, port=self._config.server.grpc_port)
                 )
+
+    def _recorder(self, node_id: str, here: NodeAffinitySchedulingStrategy) -> Any:
+        config = self._config
+        return (
+            ray.remote(Recorder)
+            .options(name=recorder_name(node_id), scheduling_strategy=here, **IMMORTAL)
+            .remote(
+                config.record.model_copy(update={"metrics_port": self._metrics_port}),
+                journal_dir=config.journal_dir,
+                evidence_url=config.evidence_url,
+                # On another node than the evaluator's nobody listens there: the reconciler
+                # finds what those spans would have told.
+                evaluator_endpoint=f"http://127.0.0.1:{self._evaluator_ports[0]}",
+                niceness=BACKGROUND,
             )
+        )
+
+    def _started(self) -> list[Any]:
+        """Tell evaluator and fronts to start what a restart left standing; they answer once up."""
+        return [actor.start.remote() for actor in (self._evaluator, *self._fronts.values())]
 
     def _wait_until_ready(self) -> None:
         recording = [recorder.status.remote() for recorder in self._recorders.values()]
-        ray.get([self._evaluator.start.remote(), *recording])
+        ray.get([*self._started(), *recording])
         until_s = time.monotonic() + MODEL_READY_S
         waiting_for = "the data plane"
         while time.monotonic() < until_s:
@@ -191,14 +207,14 @@ class Gateway:
     def supervise(self) -> None:
         """Look after what Ray does not do by itself; called every few seconds.
 
-        A node that joined needs a recorder, and an evaluator that Ray restarted has an empty
-        event loop until it is told to start.
+        A node that joined needs a recorder and a front, and an evaluator or front that Ray
+        restarted has an empty event loop until it is told to start.
         """
         try:
-            self._start_recorders()
-            ray.get(self._evaluator.start.remote(), timeout=10)
+            self._start_on_nodes()
+            ray.get(self._started(), timeout=10)
         except ray.exceptions.RayError as error:
-            log.warning("recorders or evaluator do not answer: %s", type(error).__name__)
+            log.warning("evaluator or gRPC front do not answer: %s", type(error).__name__)
 
     def stop(self) -> None:
         """Flush what is recorded and stop everything that was started."""
@@ -212,7 +228,7 @@ class Gateway:
                 log.warning("the recorder did not flush: %s", type(error).__name__)
         if self._config.ray.address is not None and ray.is_initialized():
             serve.shutdown()  # type: ignore[no-untyped-call]
-            for actor in (*self._recorders.values(), self._evaluator):
+            for actor in (*self._recorders.values(), *self._fronts.values(), self._evaluator):
                 ray.kill(actor)
         ray.shutdown()
         if self._ray_dir is not None:

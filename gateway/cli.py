@@ -30,13 +30,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def up(
     state: Annotated[Path, typer.Option(help="State directory; made if it does not exist.")],
     port: Annotated[int | None, typer.Option(help="Port of data plane and API; 8000.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC; 8001; 0: none.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
 ) -> None:
     """Run the gateway in the foreground until SIGTERM or Ctrl-C."""
     from gateway.up import StartError, run
 
     try:
-        run(state, port=port, config_file=config)
+        run(state, port=port, grpc_port=grpc_port, config_file=config)
     except StartError as error:
         _fail(str(error), USAGE_ERROR)
 

@@ -26,6 +26,9 @@ class ServerSettings(Settings):
 
     host: str = Field("127.0.0.1", description="Address of the data plane; loopback only for now.")
     port: int = Field(8000, ge=1, le=65535, description="Port of the data plane and the API.")
+    grpc_port: int = Field(
+        8001, ge=0, le=65535, description="Port of the inference protocol over gRPC; 0: none."
+    )
     max_body_bytes: int = Field(64 * MIB, ge=1024, description="Larger bodies get 413.")
     max_bundle_bytes: int = Field(2048 * MIB, ge=1024, description="Larger uploads get 413.")
     allowed_hosts: tuple[str, ...] = Field(

@@ -37,6 +37,11 @@ def recorder_name(node_id: str) -> str:
     return f"recorder-{node_id[:12]}"
 
 
+def front_name(node_id: str) -> str:
+    """Name of the gRPC front of one node."""
+    return f"front-{node_id[:12]}"
+
+
 def app_name(model: str) -> str:
     """Name of a model's Serve application; the prefix keeps models away from `ROOT_APP`."""
     return f"model-{model}"

@@ -42,13 +42,15 @@ class StopSignal(BaseException):
     """SIGTERM or SIGINT came; not an `Exception`, so that nothing on the way swallows it."""
 
 
-def run(state: Path, *, port: int | None, config_file: Path | None) -> None:
+def run(state: Path, *, port: int | None, grpc_port: int | None, config_file: Path | None) -> None:
     """Start everything, say ``ready``, wait for SIGTERM or SIGINT, stop everything.
 
     Raises:
         StartError: nothing was started, or what was started has been stopped again.
     """
-    config = _read_config(state, port=port, file=config_file)
+    given = {"port": port, "grpc_port": grpc_port}
+    server = {name: value for name, value in given.items() if value is not None}
+    config = _read_config(state, server=server, file=config_file)
     with _only_one(config.state):
         _check_address(config)
         os.environ[SESSION_VARIABLE] = uuid.uuid4().hex
@@ -64,8 +66,8 @@ def run(state: Path, *, port: int | None, config_file: Path | None) -> None:
             _end_session(os.environ[SESSION_VARIABLE])
 
 
-def _read_config(state: Path, *, port: int | None, file: Path | None) -> Config:
-    overrides: dict[str, Any] = {} if port is None else {"server": {"port": port}}
+def _read_config(state: Path, *, server: dict[str, int], file: Path | None) -> Config:
+    overrides: dict[str, Any] = {"server": server} if server else {}
     try:
         if file is not None and not isinstance(yaml.safe_load(file.read_bytes()) or {}, dict):
             raise StartError(f"{file} must hold sections of settings")
@@ -108,12 +110,20 @@ def _check_address(config: Config) -> None:
             f"host {host} is not loopback: set server.open_inference to false, "
             "so that every request needs a key"
         )
+    _check_port(host, port, setting="port")
+    if config.server.grpc_port == port:
+        raise StartError(f"port {port} cannot be both server.port and server.grpc_port")
+    if config.server.grpc_port:
+        _check_port(host, config.server.grpc_port, setting="gRPC port")
+
+
+def _check_port(host: str, port: int, *, setting: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"port {port} on {host} is taken: {error.strerror}") from error
+            raise StartError(f"{setting} {port} on {host} is taken: {error.strerror}") from error
 
 
 def _listen_for_signals() -> None:
@@ -141,6 +151,8 @@ def _serve(config: Config) -> None:
         announce(config.state, url=gateway.url, pid=os.getpid())
         if fresh_key is not None:
             sys.stdout.write(f"admin key (shown once): {fresh_key}\n")
+        if config.server.grpc_port:
+            sys.stdout.write(f"grpc {config.server.host}:{config.server.grpc_port}\n")
         sys.stdout.write(f"ready {gateway.url}\n")
         sys.stdout.flush()
         while True:

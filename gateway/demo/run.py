@@ -101,7 +101,7 @@ def _gateway(state: Path, port: int) -> Iterator[None]:
     every_trace = {"HANDRAIL__RECORD__TRACE_SHARE": "1.0"}
     with (state / "gateway.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--port", str(port)],
+            [*command, "--port", str(port), "--grpc-port", "0"],
             env=os.environ | every_trace,
             stdout=log,
             stderr=subprocess.STDOUT,

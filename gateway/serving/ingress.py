@@ -22,11 +22,13 @@ from gateway.errors import (
     ShedError,
     error_body,
 )
+from gateway.oip import MEDIA_TYPE
 from gateway.record.ids import prediction_id
 from gateway.serving.body import read_body
 from gateway.serving.codec import encode_answer
 from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.edge import known_request_id
+from gateway.serving.grpc_codec import parse_message, write_message
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
 from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 
 JSON = b"application/json"  # exactly: KServe's client compares for equality
 BINARY = b"application/octet-stream"
+PROTOBUF = MEDIA_TYPE.encode()  # what the gRPC front sends
 PLATFORMS = {"onnx": "onnxruntime_onnx", "torch": "pytorch_export", "constant": "handrail_constant"}
 
 Feedback = Callable[[bytes, str], Awaitable[dict[str, Any]]]  # body, content type -> receipt
@@ -114,9 +117,12 @@ class Ingress:
             tracestate=headers.get(b"tracestate", b""),
         )
         body = await read_body(headers, receive, max_bytes=self._max_body_bytes)
+        is_protobuf = headers.get(b"content-type") == PROTOBUF
         request = Request(
             prediction_id(self._model, request_id, body),
-            partial(parse_envelope, body, headers.get(HEADER_LENGTH)),
+            partial(parse_message, body)
+            if is_protobuf
+            else partial(parse_envelope, body, headers.get(HEADER_LENGTH)),
             version,
             headers.get(b"x-request-timeout-ms"),
             len(body),
@@ -128,7 +134,7 @@ class Ingress:
         error: GatewayError | None = None
         try:
             answer = await self._pipeline.infer(request, progress)
-            await self._send_answer(request.prediction_id, answer, send)
+            await self._send_answer(request.prediction_id, answer, send, is_protobuf=is_protobuf)
         except ClientGoneError as left:
             error = left
         except GatewayError as reason:
@@ -140,7 +146,9 @@ class Ingress:
             await _send_error(error, request_id, send)
         self._recording.record(arrival, request.prediction_id, progress, answer=answer, error=error)
 
-    async def _send_answer(self, prediction: str, answer: Answer, send: Send) -> None:
+    async def _send_answer(
+        self, prediction: str, answer: Answer, send: Send, *, is_protobuf: bool
+    ) -> None:
         verdicts = answer.verdicts
         parameters: Parameters = {
             "prediction_id": prediction,
@@ -156,12 +164,13 @@ class Ingress:
             parameters["fallback_age_ms"] = answer.cache_age_ns // NS_PER_MS
         if answer.skipped_guards:
             parameters["skipped_guards"] = ",".join(answer.skipped_guards)
+        names = {"model": self._model, "version": answer.version.ref.version}
+        if is_protobuf:
+            message = write_message(answer.outputs, answer.envelope, parameters, **names)
+            await _send(200, message, send, content_type=PROTOBUF)
+            return
         body, json_bytes = encode_answer(
-            answer.outputs,
-            answer.envelope,
-            model=self._model,
-            version=answer.version.ref.version,
-            parameters=parameters,
+            answer.outputs, answer.envelope, parameters=parameters, **names
         )
         if json_bytes is None:
             await _send(200, body, send)

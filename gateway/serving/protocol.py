@@ -13,9 +13,10 @@ from gateway.errors import BadRequestError, UnsupportedError
 
 DIM_MAX = 2**31 - 1  # the protocol's shapes are int64, but no tensor within 64 MiB needs more
 RANK_MAX = 16
+TEXT_MAX = 4096  # characters of a name, an id or a parameter
 TENSORS_MAX = 64  # more than any model here takes or gives; see CVE-2026-24146
 
-Text = Annotated[str, Meta(max_length=4096)]
+Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 Parameters = dict[Text, Text | int | float | bool]
 Dimension = Annotated[int, Meta(ge=0, le=DIM_MAX)]
 Shape = Annotated[tuple[Dimension, ...], Meta(min_length=1, max_length=RANK_MAX)]

@@ -35,6 +35,7 @@ class Running:
 
     state: Path
     url: str
+    grpc_port: int
     process: "subprocess.Popen[bytes]"
     proxy: str
 
@@ -46,12 +47,13 @@ class Running:
 @contextmanager
 def gateway(state: Path, **environment: str) -> Iterator[Running]:
     """Run `handrail up` until the block ends; nothing of it is left afterwards."""
-    [port] = free_ports(1)
+    port, grpc_port = free_ports(2)
     url = f"http://127.0.0.1:{port}"
+    command = (sys.executable, "-m", "gateway.cli", "up", "--state", str(state))
     log = state.parent / f"{state.name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", "up", "--state", str(state), "--port", str(port)],
+            [*command, "--port", str(port), "--grpc-port", str(grpc_port)],
             env=os.environ | SMALL | environment,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -62,7 +64,7 @@ def gateway(state: Path, **environment: str) -> Iterator[Running]:
         )
         assert process.poll() is None, log.read_text()
         proxy = environment.get("HANDRAIL__RAY__PROXY", "haproxy")
-        yield Running(state, url, process, proxy)
+        yield Running(state, url, grpc_port, process, proxy)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)

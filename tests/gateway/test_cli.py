@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cluster import free_ports
+
 COMMANDS = [
     "up", "pack", "register", "models", "status", "infer", "feedback", "promote", "rollback",
     "demo",
@@ -63,11 +65,15 @@ def test_a_second_up_on_one_state_directory_is_refused(tmp_path: Path) -> None:
     assert "another gateway runs" in only_sentence(told)
 
 
-def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "other"), [("--port", "--grpc-port"), ("--grpc-port", "--port")]
+)
+def test_a_taken_port_is_refused(tmp_path: Path, option: str, other: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        told = handrail("up", "--state", tmp_path, "--port", str(taken.getsockname()[1]))
+        ports = (option, str(taken.getsockname()[1]), other, str(free_ports(1)[0]))
+        told = handrail("up", "--state", tmp_path, *ports)
 
     assert "is taken" in only_sentence(told)
 

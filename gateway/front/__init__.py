@@ -1,0 +1,1 @@
+"""The gRPC front: one process per node that turns gRPC calls into requests of the data plane."""

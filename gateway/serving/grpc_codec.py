@@ -1,0 +1,198 @@
+"""An inference request and its answer as the protobuf messages of gRPC.
+
+What comes out is the `Envelope` that JSON gives, with every tensor as a part: typed contents
+are written as raw bytes first, so that one decoder judges all of them.
+
+Source: Open Inference Protocol, ``open_inference_grpc.proto``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from gateway.errors import BadRequestError
+from gateway.oip import inference_pb2 as pb
+from gateway.serving.codec import DATATYPES, to_bytes
+from gateway.serving.protocol import (
+    DIM_MAX,
+    RANK_MAX,
+    TENSORS_MAX,
+    TEXT_MAX,
+    Envelope,
+    Parameters,
+    RequestedInput,
+    RequestedOutput,
+)
+from models.bytes_tensor import as_elements
+from models.manifest import DTYPES, Signature
+
+DATATYPE_MAX = 16  # characters, as over REST
+# Where the typed contents of a datatype lie; FP16 and BF16 have none.
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+# They say how REST lays tensors out; clients that speak both send them over gRPC too.
+_OF_REST = frozenset({"binary_data", "binary_data_size", "binary_data_output"})
+
+
+def parse_message(body: bytes, _: Signature) -> Envelope:
+    """Read a ``ModelInferRequest``; its model's name and version are the path's business.
+
+    Raises:
+        BadRequestError: it breaks the protocol; the sentence says where.
+        UnsupportedError: it asks for sequences or shared memory.
+    """
+    try:
+        message = pb.ModelInferRequest.FromString(body)
+    except DecodeError:
+        problem = "the message is not valid protobuf"
+        raise BadRequestError(problem, code="malformed_request") from None
+    if not 1 <= len(message.inputs) <= TENSORS_MAX:
+        raise _malformed(f"inputs: 1 to {TENSORS_MAX} are needed, got {len(message.inputs)}")
+    if len(message.outputs) > TENSORS_MAX:
+        raise _malformed(f"outputs: at most {TENSORS_MAX}, got {len(message.outputs)}")
+    inputs = tuple(_input(tensor) for tensor in message.inputs)
+    outputs = tuple(
+        RequestedOutput(_text(asked.name, "outputs: name"), _parameters(asked.parameters))
+        for asked in message.outputs
+    )
+    return Envelope(
+        id=_text(message.id, "id") or None,
+        parameters=_parameters(message.parameters),
+        inputs=inputs,
+        outputs=outputs,
+        parts=_parts(message),
+    )
+
+
+def _input(tensor: Any) -> RequestedInput:
+    name = _text(tensor.name, "inputs: name")
+    shape = tuple(tensor.shape)
+    if not 1 <= len(shape) <= RANK_MAX or not all(0 <= size <= DIM_MAX for size in shape):
+        problem = f"input {name}: a shape has 1 to {RANK_MAX} dimensions, each 0 to {DIM_MAX}"
+        raise BadRequestError(problem, code="wrong_shape")
+    if len(tensor.datatype) > DATATYPE_MAX:
+        raise BadRequestError(f"input {name}: unknown datatype", code="wrong_datatype")
+    return RequestedInput(name, shape, tensor.datatype, _parameters(tensor.parameters))
+
+
+def _parts(message: Any) -> dict[str, memoryview]:
+    """Give the bytes of each input, by name."""
+    raw = message.raw_input_contents
+    if not raw:
+        return {tensor.name: memoryview(_typed_part(tensor)) for tensor in message.inputs}
+    if any(tensor.HasField("contents") for tensor in message.inputs):
+        problem = "give raw_input_contents for all inputs, or contents in each, not both"
+        raise BadRequestError(problem, code="wrong_data")
+    if len(raw) != len(message.inputs):
+        problem = f"raw_input_contents has {len(raw)} parts, inputs are {len(message.inputs)}"
+        raise BadRequestError(problem, code="wrong_size")
+    return {tensor.name: memoryview(part) for tensor, part in zip(message.inputs, raw, strict=True)}
+
+
+def _typed_part(tensor: Any) -> bytes:
+    """Write typed contents as the binary extension has them.
+
+    Raises:
+        BadRequestError: they are not of the datatype's kind, or a number does not fit it.
+    """
+    if tensor.datatype not in DTYPES:
+        return b""  # the model's signature has a better reason to refuse it
+    field = CONTENTS.get(tensor.datatype)
+    if field is None:
+        problem = f"input {tensor.name}: {tensor.datatype} goes in raw_input_contents only"
+        raise BadRequestError(problem, code="wrong_data")
+    if any(filled.name != field for filled, _ in tensor.contents.ListFields()):
+        problem = f"input {tensor.name}: {tensor.datatype} goes in {field}, and in no other"
+        raise BadRequestError(problem, code="wrong_data")
+    values = getattr(tensor.contents, field)
+    if tensor.datatype == "BYTES":
+        return to_bytes(as_elements(values, (len(values),)))
+    dtype = DTYPES[tensor.datatype]
+    wide = np.dtype(f"{dtype.kind}{max(dtype.itemsize, 4)}") if dtype.kind in "iu" else dtype
+    numbers = np.fromiter(values, wide, len(values))
+    if wide != dtype and (numbers.astype(dtype) != numbers).any():
+        problem = f"input {tensor.name}: a number does not fit {tensor.datatype}"
+        raise BadRequestError(problem, code="wrong_data")
+    return to_bytes(numbers.astype(dtype))
+
+
+def _parameters(given: Mapping[str, Any]) -> Parameters:
+    """Read a map of parameters of any kind.
+
+    Raises:
+        BadRequestError: one has no value, or is too long.
+    """
+    parameters: Parameters = {}
+    for name, parameter in given.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        if choice is None:
+            problem = f"parameter {_text(name, 'parameters: name')} has no value"
+            raise BadRequestError(problem, code="bad_parameter")
+        if name not in _OF_REST:
+            value = getattr(parameter, choice)
+            if choice == "string_param":
+                _text(value, "parameters: value")
+            parameters[_text(name, "parameters: name")] = value
+    return parameters
+
+
+def _text(text: str, where: str) -> str:
+    if len(text) > TEXT_MAX:
+        raise _malformed(f"{where} is longer than {TEXT_MAX} characters")
+    return text
+
+
+def _malformed(problem: str) -> BadRequestError:
+    return BadRequestError(f"the request is malformed: {problem}", code="malformed_request")
+
+
+def write_message(
+    outputs: Mapping[str, NDArray[Any]],
+    envelope: Envelope,
+    parameters: Parameters,
+    *,
+    model: str,
+    version: str,
+) -> bytes:
+    """Build a ``ModelInferResponse``; every output is raw, because tritonclient reads no other.
+
+    Args:
+        outputs: By name, in the order they go out; object arrays hold ``bytes`` (BYTES).
+        envelope: The request, for its id.
+        parameters: Provenance.
+        model: Model name.
+        version: Version that answered.
+    """
+    message = pb.ModelInferResponse(model_name=model, model_version=version, id=envelope.id or "")
+    for name, value in parameters.items():
+        _write_parameter(message.parameters[name], value)
+    for name, array in outputs.items():
+        message.outputs.add(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
+        message.raw_output_contents.append(to_bytes(array))
+    content: bytes = message.SerializeToString()
+    return content
+
+
+def _write_parameter(parameter: Any, value: str | float | bool) -> None:
+    if isinstance(value, bool):
+        parameter.bool_param = value
+    elif isinstance(value, int):
+        parameter.int64_param = value
+    else:
+        # KServe's client drops a double without a word.
+        parameter.string_param = value if isinstance(value, str) else repr(value)
