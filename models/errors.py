@@ -55,6 +55,30 @@ class RuntimeFailedError(ModelError):
         return f"model {self.model} failed: {self.problem}"
 
 
+class OutOfMemoryError(RuntimeFailedError):
+    """So many rows do not fit into the memory of the device; fewer may."""
+
+    def __init__(self, model: str, problem: str = "the memory of its device is full") -> None:
+        super().__init__(model, problem)
+
+
+class StickyDeviceError(ModelError):
+    """The device failed in a way that every later call of this process repeats.
+
+    Only a new process can use the device again.  Not a `RuntimeFailedError`: nobody may take it
+    for a matter of some rows and go on.
+    """
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(model, problem)
+        self.model = model
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say which model met it, and what the driver calls it."""
+        return f"model {self.model}: the device is lost to this process: {self.problem}"
+
+
 class NotTextError(ModelError):
     """The model takes text, and a row holds bytes that are none; the model never saw them."""
 

@@ -13,12 +13,15 @@ from guards.outlier.guard import OutlierSettings
 from guards.output import OutputSettings
 from guards.schema import SchemaSettings
 from guards.settings import Settings
+from models.runtime_spec import ArchitectureName as ArchitectureName
+from models.runtime_spec import ConstantRow as ConstantRow
+from models.runtime_spec import FileName, check_architecture
+from models.runtime_spec import RuntimeSpec as RuntimeSpec
 
 # Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
 # (`\z`: pydantic matches with the Rust engine, where `\Z` does not exist.)
 ModelName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\z")]
 Version = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\z")]
-FileName = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\z")]
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
 
@@ -95,34 +98,6 @@ class Signature(Settings):
         return sum(spec.row_width for spec in self.numeric_inputs)
 
 
-ConstantRow = list[float] | list[str]  # strings for BYTES, and only for them
-ArchitectureName = Literal["seq2seq"]  # see `models.runtime.architectures.catalog`
-
-
-class RuntimeSpec(Settings):
-    """What runs the artifact."""
-
-    kind: Literal["onnx", "torch", "safetensors", "constant"]
-    file: FileName | None = None  # None for constant
-    architecture: ArchitectureName | None = None  # of safetensors: what the weights are for
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    outputs: dict[str, ConstantRow] | None = None  # constant: one row per output
-
-    @model_validator(mode="after")
-    def _has_what_it_runs(self) -> "RuntimeSpec":
-        if self.kind == "constant" and not self.outputs:
-            raise ValueError("a constant runtime needs outputs")
-        if self.kind != "constant" and self.file is None:
-            raise ValueError(f"runtime {self.kind} needs a file")
-        _check_architecture(self.kind, self.architecture)
-        return self
-
-
-def _check_architecture(kind: str, architecture: str | None) -> None:
-    if (kind == "safetensors") != (architecture is not None):
-        raise ValueError("safetensors needs an architecture, and nothing else has one")
-
-
 class Expectations(Settings):
     """What the model promises; each is judged to hold, be violated, or be unknown."""
 
@@ -149,7 +124,7 @@ class ModelRung(Settings):
 
     @model_validator(mode="after")
     def _has_what_it_runs(self) -> "ModelRung":
-        _check_architecture(self.kind, self.architecture)
+        check_architecture(self.kind, self.architecture)
         return self
 
 
@@ -235,6 +210,7 @@ class Manifest(Settings):
         if self.name in RESERVED_NAMES:
             raise ValueError(f"a model may not be called {self.name!r}")
         self._check_constants()
+        self._check_graphs()
         self._check_rungs()
         self._check_features()
         unknown = set(self.capture.redact) - {spec.name for spec in self.signature.inputs}
@@ -257,6 +233,12 @@ class Manifest(Settings):
                     raise ValueError(
                         f"constant output {spec.name}: strings are for BYTES, and only they"
                     )
+
+    def _check_graphs(self) -> None:
+        signature = self.signature
+        datatypes = {spec.datatype for spec in (*signature.inputs, *signature.outputs)}
+        if self.runtime.cuda_graph_rows is not None and datatypes & {"BYTES", "BF16"}:
+            raise ValueError("runtime.cuda_graph_rows: not with BYTES or BF16 in the signature")
 
     def _check_rungs(self) -> None:
         files = [self.runtime.file, *(rung.file for rung in self.model_rungs)]

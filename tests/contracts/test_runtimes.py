@@ -1,5 +1,7 @@
 """What every runtime must satisfy, whatever runs inside it."""
 
+import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,18 @@ def make_torch(path: Path) -> RuntimeSpec:
     return RuntimeSpec(kind="torch", file="model.pt2", device="cpu")
 
 
+def make_compiled(path: Path) -> RuntimeSpec:
+    torch.manual_seed(RNG_SEED)
+    rows = torch.export.Dim("rows", max=4096)
+    program = torch.export.export(
+        Network().eval(), (torch.zeros(2, 30),), dynamic_shapes=({0: rows},)
+    )
+    with warnings.catch_warnings():  # of torch, about torch
+        warnings.simplefilter("ignore")
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    return RuntimeSpec(kind="torch", file="model.pt2", device="cpu", compiled=True)
+
+
 def make_constant(path: Path) -> RuntimeSpec:
     return RuntimeSpec(kind="constant", outputs={"probabilities": [0.25, 0.75]})
 
@@ -56,9 +70,14 @@ def make_constant(path: Path) -> RuntimeSpec:
 MAKERS: dict[str, Callable[[Path], RuntimeSpec]] = {
     "onnx": make_onnx,
     "torch": make_torch,
+    "compiled": make_compiled,
     "constant": make_constant,
 }
-MODELS = ["onnx", "torch"]  # those that a framework runs and that may fail
+if shutil.which("g++") is None:  # it compiles on this machine
+    del MAKERS["compiled"]
+MODELS = [
+    kind for kind in MAKERS if kind != "constant"
+]  # those that a framework runs and that may fail
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +87,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 
 
 def build(kind: str, scratch: Path) -> Bundle:
-    artifact = scratch / ("source.pt2" if kind == "torch" else "source.onnx")
+    artifact = scratch / ("source.onnx" if kind == "onnx" else f"{kind}.pt2")
     spec = MAKERS[kind](artifact)
     rows = {"features": mlp.ordinary_rows(8, np.random.default_rng(0))}
     return pack(
@@ -97,7 +116,7 @@ def answer(runtime: Runtime, rows: NDArray[Any]) -> NDArray[Any]:
 def test_every_runtime_in_the_catalog_is_held_to_this_contract() -> None:
     text_to_text = {"safetensors"}  # likewise in tests/models/test_translation.py
 
-    assert set(MAKERS) | text_to_text == set(LOADERS)
+    assert set(MAKERS) - {"compiled"} | text_to_text == set(LOADERS)
 
 
 @pytest.mark.parametrize("count", [1, 2, 257])
@@ -216,3 +235,34 @@ def test_the_device_is_chosen_by_itself_when_it_is_auto(bundles: dict[str, Bundl
         np.testing.assert_allclose(
             answer(chosen, rows_of(3)), answer(here, rows_of(3)), rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [lambda rows: rows[::-1], np.asfortranarray, lambda rows: np.repeat(rows, 2, axis=0)[::2]],
+    ids=["backwards", "fortran", "strided"],
+)
+def test_rows_are_answered_however_they_lie_in_memory(
+    runtime: Runtime, layout: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    rows = layout(rows_of(6))
+
+    np.testing.assert_array_equal(answer(runtime, rows), answer(runtime, rows.copy(order="C")))
+
+
+def test_rows_that_are_read_only_stay_as_they_are(runtime: Runtime) -> None:
+    rows = rows_of(4)
+    rows.flags.writeable = False
+    before = rows.copy()
+
+    answer(runtime, rows)
+    np.testing.assert_array_equal(rows, before)
+
+
+def test_answers_come_in_the_order_of_the_rows(runtime: Runtime) -> None:
+    rows = rows_of(50)
+    order = np.random.default_rng(RNG_SEED).permutation(50)
+
+    np.testing.assert_allclose(
+        answer(runtime, rows[order]), answer(runtime, rows)[order], rtol=1e-5, atol=1e-6
+    )
