@@ -12,6 +12,7 @@ from starlette.types import Receive
 from gateway.errors import BadRequestError, ClientGoneError, TooLargeError
 
 CHUNKS_MAX = 65_536  # Triton's limit; a chunk per byte costs more than its bytes
+DIGITS_MAX = 19  # of a length; Python refuses to read thousands of them
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # of zlib: which of its two headers is expected
 STEP_BYTES = 1 << 18  # inflated without letting other requests run: about half a millisecond
 # Zeros shrink a thousandfold, and a small tensor of zeros is nothing unusual; beyond a MiB such a
@@ -29,17 +30,25 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, *, max_byt
 
     Raises:
         TooLargeError: one of the two is over the limit.
-        BadRequestError: too many chunks, or an encoding that is unknown or broken.
+        BadRequestError: a length that is none, too many chunks, or an encoding that is unknown
+            or broken.
         ClientGoneError: the client closed the connection before all of it came.
     """
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity" and encoding not in WINDOW_BITS:
         raise _bad_encoding("content-encoding must be gzip, deflate or identity")
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > max_bytes:
-        raise TooLargeError(max_bytes)
+    _check_length(headers.get(b"content-length", b"0"), max_bytes)
     body = await _read(receive, max_bytes)
     return body if encoding == b"identity" else await inflate(body, encoding, max_bytes=max_bytes)
+
+
+def _check_length(length: bytes, max_bytes: int) -> None:
+    """Refuse a body by its announced length, before any of it is read."""
+    if not length.isdigit():
+        problem = "content-length must be a non-negative integer"
+        raise BadRequestError(problem, code="bad_content_length")
+    if len(length) > DIGITS_MAX or int(length) > max_bytes:
+        raise TooLargeError(max_bytes)
 
 
 async def _read(receive: Receive, max_bytes: int) -> bytes:

@@ -94,7 +94,10 @@ class Ingress:
 
     def _route(self, path: str) -> tuple[str | None, str]:
         """Split a path into the version asked for and the verb."""
-        parts = path.removeprefix(self._prefix).removeprefix("/").split("/")
+        below = path.removeprefix(self._prefix)
+        if below[:1] not in ("", "/"):  # another model, whose name begins with this one's
+            raise NotFoundError
+        parts = below.removeprefix("/").split("/")
         version = None
         if parts[0] == "versions" and len(parts) >= 2:
             version, parts = parts[1], parts[2:] or [""]

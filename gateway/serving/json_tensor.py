@@ -26,6 +26,8 @@ _ELEMENTS = {"b": bool, "i": int, "u": int, "f": float, "O": str}  # by numpy's 
 def from_json(tensor: RequestedInput) -> NDArray[Any]:
     """Read the content of a tensor whose shape is known to be sane.
 
+    Nothing is allocated for numbers that are more than the shape needs.
+
     Raises:
         BadRequestError: an element is of another type, too large for it, or there are more or
             fewer than the shape needs.
@@ -34,13 +36,17 @@ def from_json(tensor: RequestedInput) -> NDArray[Any]:
         problem = f"input {tensor.name}: {tensor.datatype} has no JSON form; send it as binary"
         raise BadRequestError(problem, code="wrong_datatype")
     dtype = DTYPES[tensor.datatype]
+    wanted = math.prod(tensor.shape)
+    if dtype.kind != "O" and bytes(tensor.data).count(b",") > wanted:  # strings may hold commas
+        problem = f"input {tensor.name}: data has more elements than shape {list(tensor.shape)}"
+        raise BadRequestError(problem, code="wrong_size")
     depth = len(tensor.shape) if _is_nested(tensor.data) else 1
     elements = _parse(tensor, _decoder(_ELEMENTS[dtype.kind], depth))
     array = _as_text(elements, depth) if dtype.kind == "O" else _as_numbers(tensor, elements, dtype)
-    if array.size != math.prod(tensor.shape) or (depth > 1 and array.shape != tensor.shape):
+    if array.size != wanted or (depth > 1 and array.shape != tensor.shape):
         problem = (
             f"input {tensor.name}: data has {array.size} elements, shape {list(tensor.shape)} "
-            f"needs {math.prod(tensor.shape)}, flat or nested like the shape"
+            f"needs {wanted}, flat or nested like the shape"
         )
         raise BadRequestError(problem, code="wrong_size")
     return array.reshape(tensor.shape)

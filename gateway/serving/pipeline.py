@@ -130,6 +130,9 @@ class Pipeline:
             return await self._fall_back("hung" if is_hung else "deadline", progress, deadline_ns)
         if judged.is_rejected:
             raise _rejection(judged)
+        if judged.stop == "not_text":
+            problem = "inputs: the model takes text, and an element of BYTES is not UTF-8"
+            raise BadRequestError(problem, code="not_text")
         if judged.stop:
             return await self._fall_back(judged.stop, progress, deadline_ns)
         self._ladder.remember(version, item, judged)

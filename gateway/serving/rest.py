@@ -110,8 +110,8 @@ def _cut(inputs: tuple[RequestedInput, ...], binary: memoryview) -> dict[str, me
     """Cut the binary section into the parts of the inputs that have no data, in their order."""
     parts = {}
     offset = 0
-    for tensor in inputs:
-        size = _part_bytes(tensor)
+    for place, tensor in enumerate(inputs):
+        size = _part_bytes(tensor, place)
         if size is not None:
             parts[tensor.name] = binary[offset : offset + size]
             offset += size
@@ -124,17 +124,20 @@ def _cut(inputs: tuple[RequestedInput, ...], binary: memoryview) -> dict[str, me
     return parts
 
 
-def _part_bytes(tensor: RequestedInput) -> int | None:
-    """Length of its part of the binary section; None: its content is JSON."""
+def _part_bytes(tensor: RequestedInput, place: int) -> int | None:
+    """Length of its part of the binary section; None: its content is JSON.
+
+    Called by its place: its name is the client's until it is known to be the model's.
+    """
     parameters = tensor.parameters or {}
     size = parameters.get("binary_data_size")
     if "shared_memory_region" in parameters:
         return None  # the envelope refuses it, with a better reason
     if (size is None) == (not tensor.data):
-        problem = f"input {tensor.name}: give either data or binary_data_size"
+        problem = f"input {place}: give either data or binary_data_size"
         raise BadRequestError(problem, code="wrong_data")
     if size is not None and (type(size) is not int or size < 0):
-        problem = f"input {tensor.name}: binary_data_size must be a non-negative integer"
+        problem = f"input {place}: binary_data_size must be a non-negative integer"
         raise BadRequestError(problem, code="bad_parameter")
     return size
 

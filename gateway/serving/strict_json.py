@@ -31,15 +31,14 @@ def check_keys(json_part: bytes, *, known: int, tensors: Iterable[bytes]) -> Non
     Args:
         json_part: Valid JSON.
         known: How many keys of it were understood.
-        tensors: Those parts of it that are tensors, and checked by whoever decodes them.
+        tensors: Those parts of it that are tensors, in their order; who decodes them checks them.
 
     Raises:
         BadRequestError: a key appears twice, or what is unknown is too long or nested too deep.
     """
     if json_part.count(b":") == known:
         return
-    for tensor in tensors:
-        json_part = json_part.replace(tensor, b"0", 1)
+    json_part = _without(json_part, tensors)
     if len(json_part) > AROUND_MAX_BYTES:
         problem = f"the JSON around the tensors is longer than {AROUND_MAX_BYTES} bytes"
         raise BadRequestError(problem, code="malformed_request")
@@ -50,6 +49,17 @@ def check_keys(json_part: bytes, *, known: int, tensors: Iterable[bytes]) -> Non
         json.loads(json_part, object_pairs_hook=_refuse_twins, parse_int=str, parse_float=str)
     except ValueError:  # msgspec does not look into the strings of what it skips
         raise BadRequestError("the body is not valid JSON", code="malformed_json") from None
+
+
+def _without(json_part: bytes, tensors: Iterable[bytes]) -> bytes:
+    """Put a number in place of each tensor, in one pass; they come in their order."""
+    around: list[bytes] = []
+    start = 0
+    for tensor in tensors:
+        found = json_part.index(tensor, start)
+        around += (json_part[start:found], b"0")
+        start = found + len(tensor)
+    return b"".join((*around, json_part[start:]))
 
 
 def depth(json_part: bytes) -> int:

@@ -43,8 +43,10 @@ class Served:
     """One model behind its ingress, and what it recorded."""
 
     client: httpx.AsyncClient
+    ingress: Ingress
     versions: Versions
     batcher: Batcher
+    admission: Admission
     kept: Kept
     feedback: list[tuple[bytes, str]]
 
@@ -112,7 +114,7 @@ async def serve() -> AsyncIterator[Serve]:
             base_url=f"http://127.0.0.1/v2/models/{name}",
         )
         clients.append(client)
-        return Served(client, versions, batcher, kept, feedback)
+        return Served(client, ingress, versions, batcher, admission, kept, feedback)
 
     yield start
     for client in clients:

@@ -1,0 +1,1 @@
+"""Broken requests by the thousand: how they are made, sent and judged."""
