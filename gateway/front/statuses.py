@@ -6,7 +6,13 @@ from typing import Any, NoReturn
 
 import grpc
 
-from gateway.errors import BAD_REQUEST_CODES, BadRequestError, GatewayError, error_body
+from gateway.errors import (
+    BAD_REQUEST_CODES,
+    BadRequestError,
+    BreakerOpenError,
+    GatewayError,
+    ShedError,
+)
 from gateway.front.upstream import Reply
 
 MS_PER_S = 1000
@@ -37,9 +43,10 @@ class Failure:
 
 def failure_of(error: GatewayError, request_id: str) -> Failure:
     """Say what a reason found in this process is."""
-    body = error_body(error, request_id)
     status = grpc.StatusCode[error.grpc_status]
-    return Failure(status, body["error"], body["code"], request_id)
+    has_time = isinstance(error, ShedError | BreakerOpenError)
+    retry_after_s = str(error.retry_after_s) if has_time else ""
+    return Failure(status, str(error), error.code, request_id, retry_after_s)
 
 
 def failure_in(reply: Reply, request_id: str) -> Failure:
