@@ -62,7 +62,9 @@ def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
     return deployment.bind(
         model,
         config,
-        feedback=FeedbackSink(config.database_url, model),
+        feedback=FeedbackSink(
+            model, database_url=config.database_url, artifacts_url=config.artifacts_url
+        ),
         protect=None if config.server.open_inference else KeyNeeded(config),
         salt=salt,
     )

@@ -1,7 +1,8 @@
 """Labels and rewards: read from a body, and kept for good before anybody is told so.
 
 The table is append-only.  Of several labels for one row the one observed last counts, so
-neither the order of arrival nor a repetition changes what is reported.
+neither the order of arrival nor a repetition changes what is reported.  A text is kept as the
+number that stands for it, as the answers are that it is compared with.
 """
 
 import math
@@ -17,6 +18,7 @@ from gateway.config import MIB
 from gateway.errors import BadRequestError, TooLargeError
 from gateway.evaluate import tables
 from gateway.registry.database import open_database
+from models.prediction import text_number
 
 MAX_FEEDBACK_BYTES = 8 * MIB  # 50,000 labels written out in full
 MAX_FEEDBACK_ROWS = 50_000  # of one call: one transaction, which keeps other writers waiting
@@ -27,6 +29,7 @@ NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/j
 Row = Annotated[int, msgspec.Meta(ge=0, le=MAX_ROW)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Number = bool | int | float
+Label = Number | str
 
 
 class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +37,7 @@ class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     prediction_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
     row: Row | None = None  # None: the only row, or all rows where a list is given
-    label: Number | list[Number] | None = None
+    label: Label | list[Label] | None = None  # a class or value; a text of a model of text
     reward: Number | list[Number] | None = None
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
     observed_ns: Nanoseconds | None = None  # Unix; None: when it is received
@@ -51,18 +54,28 @@ class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("label and reward must be lists of the same length, or neither a list")
         if lists and not lists[0]:
             raise ValueError("a list must hold one value per row, it is empty")
+        if len({isinstance(value, str) for value in _listed(self.label)}) > 1:
+            raise ValueError("labels must all be numbers or all be texts")
         for value in (value for column in columns for value in _listed(column)):
+            if isinstance(value, str):
+                continue
             if isinstance(value, int) and abs(value) > EXACT:
                 raise ValueError("integers beyond 2**53 are not kept exactly")
             if not math.isfinite(value):
                 raise ValueError("numbers must be finite")
 
+    @property
+    def is_text(self) -> bool | None:
+        """Whether the labels are texts; None without a label."""
+        labels = _listed(self.label)
+        return isinstance(labels[0], str) if labels else None
+
     def rows(self) -> list[tuple[int, float | None, float | None]]:
         """List row, label and reward, one entry per row."""
         count = max(len(_listed(self.label)), len(_listed(self.reward)))
         absent = [None] * count
-        labels = [float(value) for value in _listed(self.label)] or absent
-        rewards = [float(value) for value in _listed(self.reward)] or absent
+        labels = [_number(value) for value in _listed(self.label)] or absent
+        rewards = [_number(value) for value in _listed(self.reward)] or absent
         return list(
             zip(range(self.row or 0, (self.row or 0) + count), labels, rewards, strict=True)
         )
@@ -128,10 +141,14 @@ def _records(item: Feedback, *, now_ns: int) -> list[dict[str, Any]]:
     ]
 
 
-def _listed(values: Number | list[Number] | None) -> list[Number]:
+def _listed(values: Label | Sequence[Label] | None) -> Sequence[Label]:
     if values is None:
         return []
-    return values if isinstance(values, list) else [values]
+    return [values] if isinstance(values, str | int | float) else values
+
+
+def _number(value: Label) -> float:
+    return text_number(value.encode()) if isinstance(value, str) else float(value)
 
 
 class _Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +185,18 @@ def parse_feedback(body: bytes, content_type: str) -> list[Feedback]:
     return items
 
 
+def check_labels(items: Sequence[Feedback], *, are_texts: bool) -> None:
+    """Refuse labels of another kind than the model's answers: they would agree with none.
+
+    Raises:
+        BadRequestError: one label is a number where answers are texts, or the other way round.
+    """
+    if any(item.is_text not in (None, are_texts) for item in items):
+        if are_texts:
+            raise BadRequestError("feedback: the model answers texts, a label must be one")
+        raise BadRequestError("feedback: labels must be numbers; a class is sent as its index")
+
+
 def _parse(body: bytes, media_type: str) -> list[Feedback]:
     if media_type in NDJSON:
         return _one.decode_lines(body)
@@ -183,6 +212,4 @@ def _sentence(error: Exception) -> str:
     if "unknown field" in problem:  # the name is the client's text: it stays out
         known = ", ".join(Feedback.__struct_fields__)
         return f"an object has a field that is not known here; known are {known}"
-    if "got `str`" in problem and ("label" in problem or "reward" in problem):
-        return f"{problem}; a class is sent as its index"
     return problem

@@ -22,6 +22,8 @@ from gateway.evaluate.labels import (
     Receipt,
     parse_feedback,
 )
+from gateway.registry.registry import Registry
+from models.prediction import text_number
 
 ID = "0123456789abcdef0123456789abcdef"
 OTHER = "f" * 32
@@ -123,12 +125,48 @@ def test_processes_that_race_with_the_same_keys_store_each_once(database_url: st
     assert len(_stored(database_url)) == 40
 
 
-async def test_the_sink_answers_with_the_receipt(database_url: str) -> None:
-    sink = FeedbackSink(database_url, "m")
+@pytest.fixture
+def sink(registry: Registry, database_url: str, tmp_path: Path) -> FeedbackSink:
+    """Of a registered model that answers classes."""
+    return FeedbackSink(
+        "mlp", database_url=database_url, artifacts_url=f"file://{tmp_path}/artifacts"
+    )
+
+
+async def test_the_sink_answers_with_the_receipt(sink: FeedbackSink) -> None:
     body = json.dumps({"prediction_id": ID, "label": 1, "idempotency_key": "k"}).encode()
 
     assert await sink(body, "application/json") == {"accepted": 1, "duplicates": 0}
     assert await sink(body, "application/json") == {"accepted": 0, "duplicates": 1}
+
+
+async def test_a_text_for_a_model_of_classes_is_refused_and_nothing_of_the_call_is_kept(
+    sink: FeedbackSink, database_url: str
+) -> None:
+    body = json.dumps([{"prediction_id": ID, "label": label} for label in (1, "cat")]).encode()
+
+    with pytest.raises(BadRequestError, match="a class is sent as its index"):
+        await sink(body, "application/json")
+    assert _stored(database_url) == []
+
+
+async def test_a_sink_reaches_another_process_by_addresses(sink: FeedbackSink) -> None:
+    body = json.dumps({"prediction_id": ID, "label": 1}).encode()
+
+    assert (await pickle.loads(pickle.dumps(sink))(body, ""))["accepted"] == 1
+
+
+def test_a_text_is_kept_as_the_number_that_stands_for_it(database_url: str) -> None:
+    LabelStore(database_url).add("m", [Feedback(ID, label=["zéro", "", "zéro"])])
+    labels = [label for _, _, label, _ in _stored(database_url)]
+
+    assert labels == [text_number(text) for text in ("zéro".encode(), b"", "zéro".encode())]
+
+
+def test_a_text_may_come_with_a_reward(database_url: str) -> None:
+    LabelStore(database_url).add("m", [Feedback(ID, row=3, label="un", reward=0.5)])
+
+    assert _stored(database_url) == [(ID, 3, text_number(b"un"), 0.5)]
 
 
 OBJECT = b'{"prediction_id": "%s", "label": 1}' % ID.encode()
@@ -151,8 +189,10 @@ def test_an_object_a_list_and_lines_are_read_alike(body: bytes, content_type: st
     ("fields", "sentence"),
     [
         ({}, "a label or a reward is needed"),
-        ({"label": "cat"}, "a class is sent as its index"),
-        ({"label": ["cat"]}, "a class is sent as its index"),
+        ({"label": ["cat", 1]}, "all be numbers or all be texts"),
+        ({"label": {"cat": 1}}, "$.label"),
+        ({"reward": "cat"}, "$.reward"),
+        ({"label": ["cat"], "row": 0}, "row goes with one value"),
         ({"label": []}, "one value per row, it is empty"),
         ({"label": [1, None]}, "$.label[1]"),
         ({"label": [1], "row": 0}, "row goes with one value"),
