@@ -12,38 +12,52 @@ from numpy.typing import NDArray
 from models.bundle import ENVIRONMENT_FILE, Bundle, load_golden
 from models.errors import BundleError
 from models.features import feature_rows
+from models.manifest import Manifest
+from models.runtime.fitting import RowLimit, predict_fitting
 from models.runtime.protocol import Runtime
 
 # float32 arithmetic in another order (another CPU, a GPU) stays within these; a change does not.
 RTOL = 1e-3
 ATOL = 1e-4
+# BF16 keeps 8 bits of a number and FP16 11, and every layer of a network rounds to them.
+RTOL_16_BIT = 3e-2
+ATOL_16_BIT = 1e-2
 
 LIBRARIES = ("numpy", "onnxruntime", "torch")
 DISTRIBUTIONS = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime")}  # either one carries it
 
 
 def check_golden(
-    bundle: Bundle, runtime: Runtime, *, rtol: float = RTOL, atol: float = ATOL
+    bundle: Bundle, runtime: Runtime, *, rtol: float | None = None, atol: float | None = None
 ) -> None:
     """Repeat the golden rows: raw inputs to features, and to outputs.
 
     Args:
         bundle: With ``bundle.rung`` set, the outputs of that rung are compared.
         runtime: Of the bundle's model, or of that rung.
-        rtol: Relative difference of numbers that still count as the same.
+        rtol: Relative difference of numbers that still count as the same; None: as much as the
+            precision of the model makes between two devices.
         atol: Absolute difference, likewise.
 
     Raises:
         BundleError: a stage gives something else than was recorded; says which and by how much.
         RuntimeFailedError: the model does not answer at all.
     """
+    is_16_bit = _is_16_bit(bundle.manifest)
+    rtol = rtol if rtol is not None else (RTOL_16_BIT if is_16_bit else RTOL)
+    atol = atol if atol is not None else (ATOL_16_BIT if is_16_bit else ATOL)
     golden = load_golden(bundle)
     features = feature_rows(golden.inputs, bundle.manifest.signature)
     _compare(bundle, "features", golden.features, features, rtol=rtol, atol=atol)
-    outputs = runtime.predict(golden.inputs)
+    outputs = predict_fitting(runtime, golden.inputs, limit=RowLimit(bundle.manifest.name))
     of_rung = f"rung {bundle.rung}: " if bundle.rung else ""
     for name, recorded in golden.outputs.items():
         _compare(bundle, f"{of_rung}output {name}", recorded, outputs[name], rtol=rtol, atol=atol)
+
+
+def _is_16_bit(manifest: Manifest) -> bool:
+    outputs = {spec.datatype for spec in manifest.signature.outputs}
+    return manifest.runtime.autocast is not None or bool(outputs & {"FP16", "BF16"})
 
 
 def environment_fingerprint() -> dict[str, str]:

@@ -8,10 +8,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.dying import end_process
 from gateway.record.decision import JUDGED_ROWS_MAX, Payload, Tensor
 from models.bundle import open_verified
 from models.bytes_tensor import cut_elements
-from models.errors import NotTextError, RuntimeFailedError
+from models.errors import NotTextError, RuntimeFailedError, StickyDeviceError
 from models.manifest import DTYPES
 from models.parity import check_golden
 from models.prediction import predicted
@@ -81,6 +82,8 @@ class ShadowModel:
         }
         try:
             values = predicted(self._runtime.predict(stacked), self._signature)
+        except StickyDeviceError as error:
+            end_process(error)
         except (RuntimeFailedError, NotTextError):
             if len(inputs) == 1:
                 return [None]

@@ -13,10 +13,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
+from gateway.dying import end_process
 from gateway.errors import ClientGoneError
 from gateway.registry.routing import RoutingTable
 from gateway.serving.microbatch import Item, Judged, Microbatch
-from gateway.serving.versions import LoadedVersion
+from gateway.serving.versions import Die, LoadedVersion
+from models.errors import StickyDeviceError
 
 NS_PER_US = 1_000
 INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
@@ -47,12 +49,14 @@ class Batcher:
         inline_below_us: float,
         exploration_closed: Callable[[], str | None],
         now_ns: Callable[[], int] = time.perf_counter_ns,
+        die: Die = end_process,
     ) -> None:
         self._executor = executor  # of exactly one thread
         self._max_rows = max_rows
         self._inline_below_ns = inline_below_us * NS_PER_US
         self._exploration_closed = exploration_closed
         self._now_ns = now_ns
+        self._die = die  # when the device is lost: this process must answer nothing any more
         self._waiting: deque[_Waiting] = deque()
         self._is_busy = False  # a flush is scheduled, or the thread is at work
         self._is_thread_busy = False
@@ -132,7 +136,9 @@ class Batcher:
             now_ns=self._now_ns,
         )
         run = partial(
-            microbatch.run,
+            _run_or_die,
+            microbatch,
+            self._die,
             closed=self._exploration_closed() if version.explorer is not None else None,
             is_hurried=_is_hurried(batch[0], batch[0].deadline_ns - self._began_ns),
         )
@@ -195,7 +201,7 @@ class Batcher:
             and waiting.table is first.table
             and waiting.item.is_fallback == first.item.is_fallback
             and not (waiting.item.is_alone or first.item.is_alone)
-            and rows <= self._max_rows
+            and rows <= min(self._max_rows, first.version.limit.rows or self._max_rows)
             and estimate_ns <= left_ns
         )
 
@@ -221,6 +227,16 @@ class Batcher:
             self._is_busy = bool(self._waiting)
             if self._is_busy:
                 asyncio.get_running_loop().call_soon(self._flush)
+
+
+def _run_or_die(
+    microbatch: Microbatch, die: Die, *, closed: str | None, is_hurried: bool
+) -> list[Judged]:
+    """Run on the thread that meets the error: the event loop may be busy with answers."""
+    try:
+        return microbatch.run(closed=closed, is_hurried=is_hurried)
+    except StickyDeviceError as error:
+        die(error)
 
 
 def _is_hurried(waiting: _Waiting, left_ns: int) -> bool:

@@ -19,6 +19,7 @@ from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError
 from models.features import feature_rows
 from models.prediction import predicted
+from models.runtime.fitting import predict_fitting
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -186,14 +187,20 @@ class Microbatch:
         At most ``log2(n)`` rounds, never more than ``2 n`` calls, and none after the deadline.
         """
         try:
-            outputs = self._version.runtime.predict(inputs, deadline_ns=self._deadline_ns)
+            outputs = predict_fitting(
+                self._version.runtime,
+                inputs,
+                limit=self._version.limit,
+                deadline_ns=self._deadline_ns,
+                now_ns=self._now_ns,
+            )
             return [(picked, outputs)]
         except OutOfTimeError:
             return self._stop_all(picked, "deadline")
         except (RuntimeFailedError, NotTextError) as error:
             if len(picked) == 1:
-                is_text = not isinstance(error, NotTextError)
-                return self._stop_all(picked, "model_error" if is_text else "not_text")
+                why = "not_text" if isinstance(error, NotTextError) else "model_error"
+                return self._stop_all(picked, why)
             if self._now_ns() >= self._deadline_ns:
                 return self._stop_all(picked, "deadline")
             half = len(picked) // 2

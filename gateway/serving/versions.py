@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from gateway.dying import end_process
 from gateway.errors import GatewayError, NotReadyError, UnknownModelError
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.answer_cache import AnswerCache
@@ -16,23 +18,29 @@ from gateway.serving.chain import GuardChain
 from gateway.serving.cost import BatchCost
 from guards.explore.explorer import Explorer
 from models.bundle import Bundle, load_golden, load_guards, open_verified
-from models.errors import ModelError
+from models.errors import ModelError, StickyDeviceError
 from models.features import feature_rows
 from models.manifest import Manifest, TensorSpec
 from models.parity import check_golden
 from models.prediction import answer_output
 from models.runtime.catalog import open_runtime
+from models.runtime.fitting import RowLimit, predict_fitting
 from models.runtime.protocol import Runtime
 
 log = logging.getLogger(__name__)
 
-WARM_ROWS = (1, 8, 32)  # batch sizes timed before the first request
-WARM_ROUNDS = 7
+WARM_ROWS = tuple(2**k for k in range(9))  # batch sizes timed before the first request
+TIMED_ROWS = 32  # of the batch whose time says how quick the model is
+NS_PER_MS = 1_000_000
+
+Die = Callable[[Exception], NoReturn]
+WARM_ROUNDS = 7  # of each, or at least two: the first may load kernels
+WARM_NS = 250_000_000  # what rounds of one size may take together; a start should be quick
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
-    """One version, ready to answer.  Only its cost profile and its cache ever change."""
+    """One version, ready to answer.  Only what it learns and its cache ever change."""
 
     ref: VersionRef
     manifest: Manifest
@@ -41,7 +49,8 @@ class LoadedVersion:
     explorer: Explorer | None
     judged_output: TensorSpec  # the output that the output guard, explorer and report look at
     cost: BatchCost
-    model_ns: float  # of the model alone, at the largest batch timed before the first request
+    limit: RowLimit  # rows that fit into one call
+    model_ns: float  # of the model alone, at `TIMED_ROWS`, or at the most that are in time
     rungs: "Mapping[str, LoadedVersion]" = field(default_factory=dict)  # models of the ladder
     cache: AnswerCache | None = None  # where the ladder has such a rung
 
@@ -74,9 +83,12 @@ class View:
 class Versions:
     """Follows the routing table; keeps the last one when nobody sends a new one."""
 
-    def __init__(self, fetch: Callable[[str], Path], *, salt: bytes) -> None:
+    def __init__(
+        self, fetch: Callable[[str], Path], *, salt: bytes, die: Die = end_process
+    ) -> None:
         self._fetch = fetch  # bundle digest -> verified local directory
         self._salt = salt
+        self._die = die  # when the device is lost, which no other version can use either
         self._view: View | None = None
         self._switching = asyncio.Lock()
 
@@ -133,7 +145,10 @@ class Versions:
         return await asyncio.to_thread(self._open, ref)
 
     def _open(self, ref: VersionRef) -> LoadedVersion:
-        return load_version(ref, self._fetch(ref.digest), salt=self._salt)
+        try:
+            return load_version(ref, self._fetch(ref.digest), salt=self._salt)
+        except StickyDeviceError as error:
+            self._die(error)
 
 
 def _is_kept(ref: VersionRef, kept: dict[str, LoadedVersion]) -> bool:
@@ -164,8 +179,8 @@ def _load_model(ref: VersionRef, bundle: Bundle, chain: GuardChain) -> LoadedVer
     """
     runtime = open_runtime(bundle)
     check_golden(bundle, runtime)
-    cost = BatchCost()
-    model_ns = _time(bundle, runtime, chain, cost)
+    cost, limit = BatchCost(), RowLimit(bundle.manifest.name)
+    model_ns = _time(bundle, runtime, chain, cost=cost, limit=limit)
     return LoadedVersion(
         ref,
         bundle.manifest,
@@ -174,17 +189,23 @@ def _load_model(ref: VersionRef, bundle: Bundle, chain: GuardChain) -> LoadedVer
         None,
         answer_output(bundle.manifest.signature),
         cost,
+        limit,
         model_ns,
     )
 
 
-def _time(bundle: Bundle, runtime: Runtime, chain: GuardChain, cost: BatchCost) -> float:
+def _time(
+    bundle: Bundle, runtime: Runtime, chain: GuardChain, *, cost: BatchCost, limit: RowLimit
+) -> float:
     """Seed ``cost`` with real batches of golden rows, and return the model's own share in ns.
 
+    Every power of two of rows that can be in time: a GPU chooses and loads kernels, and captures
+    graphs, when it first sees a batch size, and no request may wait for that.
     The quickest of a few rounds counts: what else the machine does only ever adds.
     """
     golden = load_golden(bundle).inputs
     available = len(next(iter(golden.values())))
+    budget_ns = bundle.manifest.expectations.latency_ms * NS_PER_MS
     model_ns = 0.0
     for rows in WARM_ROWS:
         pick = np.arange(rows) % available
@@ -194,10 +215,15 @@ def _time(bundle: Bundle, runtime: Runtime, chain: GuardChain, cost: BatchCost) 
             began_ns = time.perf_counter_ns()
             chain.check_inputs(feature_rows(inputs, bundle.manifest.signature), ())
             guarded_ns = time.perf_counter_ns()
-            runtime.predict(inputs)
+            predict_fitting(runtime, inputs, limit=limit)
             predict_ns.append(time.perf_counter_ns() - guarded_ns)
             guard_ns.append(guarded_ns - began_ns)
-        model_ns = min(predict_ns)
+            if sum(predict_ns) > WARM_NS and len(predict_ns) > 1:
+                break
         cost.guards.observe(rows, min(guard_ns))
         cost.model.observe(rows, min(predict_ns))
+        if rows <= TIMED_ROWS:
+            model_ns = min(predict_ns)
+        if rows >= (limit.rows or rows + 1) or min(predict_ns) > budget_ns:
+            break
     return model_ns

@@ -57,7 +57,7 @@ def test_features_that_changed_are_caught_before_outputs(
 
 def test_outputs_that_came_to_hold_nan_are_caught(packed: Bundle) -> None:
     class Nan:
-        def predict(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        def predict(self, inputs: Tensors, **_: Any) -> dict[str, NDArray[Any]]:
             return {"probabilities": np.full((len(inputs["features"]), 2), np.nan)}
 
     with pytest.raises(BundleError, match="output probabilities differ"):

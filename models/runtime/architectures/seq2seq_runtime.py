@@ -13,6 +13,7 @@ from models.errors import OutOfTimeError, RuntimeFailedError
 from models.manifest import Manifest
 from models.runtime.architectures.seq2seq import Seq2seq, batch_rows
 from models.runtime.architectures.seq2seq_config import END, Seq2seqConfig, Vocabulary
+from models.runtime.cuda import device_error
 from models.runtime.device import torch_device
 from models.runtime.protocol import Tensors
 
@@ -22,6 +23,7 @@ class Seq2seqRuntime:
 
     def __init__(self, network: Seq2seq, config: Seq2seqConfig, manifest: Manifest) -> None:
         self._network = network
+        self._is_on_gpu = network.score.weight.is_cuda
         self._config = config
         self._model = manifest.name
         self._input = manifest.signature.inputs[0].name
@@ -58,8 +60,11 @@ class Seq2seqRuntime:
             with torch.inference_mode():
                 tokens = self._translate(rows, deadline_ns)
         except RuntimeError as error:  # its text may quote the rows
+            if self._is_on_gpu:
+                torch.cuda.empty_cache()
             problem = f"torch refused the rows ({type(error).__name__})"
-            raise RuntimeFailedError(self._model, problem) from error
+            told = device_error(self._model, error, is_on_gpu=self._is_on_gpu)
+            raise (told or RuntimeFailedError(self._model, problem)) from error
         answers = [self._target.decode(_until_end(row)) for row in tokens.tolist()]
         return {self._output.name: as_elements(answers, (len(rows), *self._output.row_shape))}
 
