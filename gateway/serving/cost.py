@@ -24,16 +24,19 @@ class CostProfile:
         self._estimate = [0.0] * BUCKETS  # ns; for every bucket, observed or not
         self._typical = [0.0] * BUCKETS
         self._quickest = [0.0] * BUCKETS
+        self._followers: dict[int, list[tuple[int, float]]] = {}  # see `_follow`
 
     def observe(self, rows: int, took_ns: int) -> None:
         """Fold in one batch of ``rows`` rows."""
         bucket = _bucket(rows)
         seen = self._seen.get(bucket, 0)
         self._seen[bucket] = seen + 1
-        ring = self._recent.setdefault(bucket, [])
+        if bucket not in self._recent:
+            self._recent[bucket] = []
+            self._follow()
+        ring = self._recent[bucket]
         if not seen or took_ns < self._quickest[bucket]:
-            self._quickest[bucket] = float(took_ns)
-            self._fill(self._quickest)
+            self._set(self._quickest, bucket, float(took_ns))
         if len(ring) < WINDOW:
             ring.append(took_ns)
         else:
@@ -57,19 +60,26 @@ class CostProfile:
         """Take the quantiles of one bucket anew, and of those that are reckoned from it."""
         ordered = sorted(ring)
         for costs, share in ((self._typical, TYPICAL), (self._estimate, SURE)):
-            costs[bucket] = float(ordered[math.ceil(share * len(ordered)) - 1])
-            self._fill(costs)
+            self._set(costs, bucket, float(ordered[math.ceil(share * len(ordered)) - 1]))
 
-    def _fill(self, costs: list[float]) -> None:
-        """Reckon the buckets that were never observed from the nearest that was.
+    def _set(self, costs: list[float], bucket: int, cost_ns: float) -> None:
+        """Set a cost that was observed, and those that are reckoned from it."""
+        costs[bucket] = cost_ns
+        for follower, factor in self._followers[bucket]:
+            costs[follower] = cost_ns * factor
+
+    def _follow(self) -> None:
+        """Let every bucket that was never observed follow the nearest that was.
 
         Larger batches cost at most in proportion; smaller ones are assumed no cheaper.
         """
         known = sorted(self._recent)
+        self._followers = {bucket: [] for bucket in known}
         for bucket in range(BUCKETS):
             if bucket not in self._recent:
                 nearest = min(known, key=lambda other: abs(other - bucket))
-                costs[bucket] = costs[nearest] * max(1.0, 2.0 ** (bucket - nearest))
+                factor = max(1.0, 2.0 ** (bucket - nearest))
+                self._followers[nearest].append((bucket, factor))
 
 
 class BatchCost:
