@@ -22,6 +22,7 @@ class Outcome:
     took_s: float  # from then to the last byte
     status: int  # 0: the connection broke, or nothing came
     body: bytes = field(default=b"", repr=False)
+    sent_late_s: float = 0.0  # how far behind its schedule the generator was
 
 
 class _Connection(asyncio.Protocol):
@@ -99,6 +100,7 @@ async def run_open_loop(
 
     async def ask(i: int, due_s: float) -> None:
         status, body = 0, b""
+        sent_late_s = time.perf_counter() - began_s - due_s
         try:
             async with asyncio.timeout(timeout_s):
                 connection = idle.pop() if idle else None
@@ -114,7 +116,8 @@ async def run_open_loop(
         except (TimeoutError, OSError):
             pass  # stays absent; the connection is not used again
         took_s = time.perf_counter() - began_s - due_s
-        outcomes.append(Outcome(due_s, took_s, status, body if keep_bodies else b""))
+        kept = body if keep_bodies else b""
+        outcomes.append(Outcome(due_s, took_s, status, kept, max(0.0, sent_late_s)))
 
     tasks = set()
     for i, due_s in enumerate(arrivals_s.tolist()):

@@ -1,136 +1,114 @@
-"""Handrail beside its peers: the same ONNX models in MLServer, KServe, LitServe, BentoML, Ray Serve.
+"""Handrail beside its peers: the same ONNX models in MLServer, KServe, LitServe, BentoML, Ray.
 
 Every peer has its own virtual environment below ``bench/.venvs`` (made when missing), one worker,
 and the settings its documentation recommends; it runs bare.  Handrail runs with every guard,
-recording and capture on.  The servers run one at a time, in turns, on the same machine with the
-load generator.  Run: ``python bench/peers.py``; needs wrk.
+recording and capture on.  One server is up at a time, on the same machine with the load generator;
+rounds go through all of them again.  Run: ``python bench/peers.py``; needs wrk and h2load.
 """
 
 import argparse
-import asyncio
-import json
-import os
-import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
-import numpy as np
-from load import run_wrk
-from open_loop import http_request, poisson_arrivals, run_open_loop
+from handrail_server import BUILDERS, handrail
+from peer_load import check, measure
+from peer_requests import SEED, Request, WrongAnswerError, build_requests
+from peer_servers import PEERS, PINNED, NoStartError, Place, locked, peers, started
+from peer_table import OWN, Runs, summarize, to_markdown
 from results import write
 
-from gateway.client import Client
-from gateway.cluster import free_ports
-from gateway.registry.keys import local_signing_key
-from gateway.running import key_of
-from models.bundle import Bundle
-from models.examples.mlp import build_mlp, ordinary_rows
-from peer_models import build_image
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from gateway.client import AnswerError
+from models.signing import SigningKey
 
-SEED = 0
-HERE = Path(__file__).parent
-PINNED = {
-    "mlserver": "mlserver==1.7.1",
-    "kserve": "kserve==0.21.0",
-    "litserve": "litserve==0.2.19",
-    "bentoml": "bentoml==1.4.40",
-}
-CONNECTIONS = (1, 16, 64)
-SHARES = (0.5, 0.8)  # of a server's own saturation, for open-loop load
-IMAGE = (1, 3, 224, 224)
-READY_S = 90.0
+Start = Callable[[], AbstractContextManager[Place]]
+FAILURES = (
+    NoStartError, WrongAnswerError, AnswerError, OSError, subprocess.SubprocessError,
+    httpx.HTTPError, grpc.RpcError, AssertionError,
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Server:
-    """One server under test: how to start it, and what it can do."""
-
-    name: str
-    command: Callable[[int, int], list[str]]  # HTTP port, gRPC port
-    has_binary: bool = False
-    has_grpc: bool = False
+def say(line: str) -> None:
+    """Show progress at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
-def environment_of(name: str) -> Path:
-    """Make a peer's virtual environment if it is missing; return its ``bin``."""
-    home = HERE / ".venvs" / name
-    if not (home / "bin" / name.replace("litserve", "python")).exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, PINNED[name], "onnxruntime", "numpy"], check=True)
-    return home / "bin"
+def visit(start: Start, requests: Mapping[str, Request], *, seconds: int) -> dict[str, Any]:
+    """Start one server, check its answers, measure it; a failure is part of the result."""
+    found: dict[str, Any] = {}
+    try:
+        with start() as place:
+            check(place, requests)
+            measure(place, requests, seconds=seconds, into=found, say=say)
+    except FAILURES as error:
+        say(f"  failed: {error!r}"[:2000])
+        found["error"] = str(error)[:500]
+    return found
 
 
-def peers() -> list[Server]:
-    """List the peers."""
-
-    def script(name: str) -> Callable[[int, int], list[str]]:
-        python = str(environment_of(name) / "python")
-        return lambda http, rpc: [python, f"{name}_onnx.py", str(http), str(rpc)]
-
-    bento = str(environment_of("bentoml") / "bentoml")
-
-    def serve_bento(http: int, _: int) -> list[str]:
-        where = ["--host", "127.0.0.1", "--port", str(http)]
-        return [bento, "serve", "bentoml_onnx:Onnx", *where]
-
-    return [
-        Server("mlserver", script("mlserver"), has_grpc=True),
-        Server("kserve", script("kserve"), has_binary=True, has_grpc=True),
-        Server("litserve", script("litserve")),
-        Server("bentoml", serve_bento),
-        Server(
-            "ray serve", lambda http, _: [sys.executable, "ray_onnx.py", str(http)]
-        ),
-    ]
+def starts(asked: str, files: Mapping[str, Path], *, own: Start, probe: bytes) -> dict[str, Start]:
+    """List the servers to measure, Handrail right after its nearest rival."""
+    wanted = asked.split(",") if asked else (*PEERS, OWN)
+    found: dict[str, Start] = {
+        peer.name: partial(started, peer, files, probe) for peer in peers(wanted)
+    }
+    return found | ({OWN: own} if OWN in wanted else {})
 
 
-@contextmanager
-def started(server: Server, models: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Run a peer until the block ends; yields its URL and gRPC address."""
-    http, rpc = free_ports(2)
-    told = ",".join(f"{name}={path}" for name, path in models.items())
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            server.command(http, rpc),
-            cwd=HERE / "peers",
-            env=os.environ | {"MODELS": told, "BENTOML_DO_NOT_TRACK": "1"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            url = f"http://127.0.0.1:{http}"
-            _wait_until_ready(url, process)
-            yield url, f"127.0.0.1:{rpc}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                pass
-            with __import__("contextlib").suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+def publish(runs: Runs, *, settings: dict[str, Any], is_complete: bool) -> str:
+    """Write what is known by now, as JSON and as a table beside it; return the table."""
+    found = summarize(runs)
+    told = {"complete": is_complete, "settings": settings, "versions": PINNED, **found}
+    path = write(__file__, seed=SEED, figures=told)
+    shown = to_markdown(found)
+    path.with_suffix(".md").write_text(shown)
+    return shown
 
 
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]") -> None:
-    until_s = time.monotonic() + READY_S
-    while time.monotonic() < until_s and process.poll() is None:
-        try:
-            if httpx.post(f"{url}/v2/models/mlp/infer", content=rows_body(1)).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.3)
-    raise SystemExit(f"{process.args} does not answer")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=4, help="per case")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--budget-s", type=float, default=1200, help="no visit begins that would end later"
+    )
+    parser.add_argument("--servers", default="", help="names with commas between; default: all")
+    parser.add_argument("--lock", type=Path, help="file to lock while a server is up")
+    asked = parser.parse_args()
+    until_s = time.monotonic() + asked.budget_s
+    settings = {"seconds": asked.seconds, "rounds": asked.rounds}
+    runs: Runs = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        key = SigningKey.create()
+        bundles = [build(Path(scratch), key) for build in BUILDERS]
+        files = {bundle.manifest.name: bundle.path / "model.onnx" for bundle in bundles}
+        requests = build_requests(files)
+        probe, _ = requests["json"].http()
+        servers = starts(asked.servers, files, own=partial(handrail, bundles, key), probe=probe)
+        longest_s, left_out = 0.0, 0
+        for turn in range(asked.rounds):
+            for name, start in servers.items():
+                if time.monotonic() + longest_s > until_s:
+                    say(f"{name}, round {turn + 1}: left out, the time is up")
+                    left_out += 1
+                    continue
+                say(f"{name}, round {turn + 1}")
+                with locked(asked.lock):
+                    began_s = time.monotonic()
+                    runs.setdefault(name, []).append(visit(start, requests, seconds=asked.seconds))
+                    longest_s = max(longest_s, time.monotonic() - began_s)
+                publish(runs, settings=settings, is_complete=False)
+    say(publish(runs, settings=settings, is_complete=left_out == 0))
+
+
+if __name__ == "__main__":
+    main()

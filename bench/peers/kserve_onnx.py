@@ -1,9 +1,12 @@
 """KServe: a custom model on its ModelServer.  ``python kserve_onnx.py HTTP_PORT GRPC_PORT``."""
 
+import asyncio
 import sys
 
+import uvloop
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
-from onnx_model import OnnxModel, models
+from kserve.errors import InvalidInput
+from onnx_model import BadInputError, OnnxModel, models, tensor_metadata
 
 
 class Onnx(Model):
@@ -15,31 +18,34 @@ class Onnx(Model):
         self.ready = True
 
     async def get_input_types(self):
-        return [_told(*tensor) for tensor in self._onnx.inputs]
+        return tensor_metadata(self._onnx.inputs)
 
     async def get_output_types(self):
-        return [_told(*tensor) for tensor in self._onnx.outputs]
+        return tensor_metadata(self._onnx.outputs)
 
     async def predict(self, payload: InferRequest, headers=None, response_headers=None):
         inputs = {tensor.name: tensor.as_numpy() for tensor in payload.inputs}
-        outputs = self._onnx.predict(inputs)
-        asked = [o.name for o in payload.request_outputs or []] or list(outputs)
+        try:
+            outputs = self._onnx.predict(inputs)
+        except BadInputError as error:
+            raise InvalidInput(str(error)) from error
+        asked = [output.name for output in payload.request_outputs or []]
+        if unknown := set(asked) - set(outputs):
+            raise InvalidInput(f"there is no output {sorted(unknown)}")
+        # From here as in kserve.utils.get_predict_response, which knows one output only.
         datatypes = {name: datatype for name, datatype, _ in self._onnx.outputs}
-        use_binary = payload.use_binary_outputs
         tensors = []
-        for name in asked:
+        for name in asked or outputs:
             tensor = InferOutput(name, list(outputs[name].shape), datatypes[name])
-            tensor.set_data_from_numpy(outputs[name], binary_data=use_binary)
+            tensor.set_data_from_numpy(outputs[name], binary_data=payload.use_binary_outputs)
             tensors.append(tensor)
-        return InferResponse(payload.id or "", self.name, tensors)
-
-
-def _told(name, datatype, shape):
-    return {
-        "name": name,
-        "datatype": datatype,
-        "shape": [-1 if isinstance(size, str) else size for size in shape],
-    }
+        return InferResponse(
+            payload.id or "",
+            self.name,
+            tensors,
+            use_binary_outputs=payload.use_binary_outputs,
+            requested_outputs=payload.request_outputs,
+        )
 
 
 if __name__ == "__main__":
@@ -50,4 +56,7 @@ if __name__ == "__main__":
         enable_grpc=True,
         enable_latency_logging=False,
     )
+    # Its own switch, event_loop="uvloop", has no effect with the uvicorn it gets today.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.set_event_loop(asyncio.new_event_loop())
     server.start([Onnx(name, path) for name, path in models().items()])

@@ -1,4 +1,4 @@
-"""LitServe, one worker.  ``python litserve_onnx.py HTTP_PORT``; its API has no protocol of its own."""
+"""LitServe, one worker.  ``python litserve_onnx.py HTTP_PORT``; it has no protocol of its own."""
 
 import sys
 

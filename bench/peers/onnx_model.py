@@ -1,12 +1,14 @@
-"""What every peer serves: an ONNX model on one onnxruntime thread.  Runs in the peers' own environments.
+"""What every peer serves: an ONNX model on one onnxruntime thread.
 
-``MODELS`` in the environment names them: ``name=path,name=path``.
+Runs in the peers' own environments.  ``MODELS`` in the environment names the models:
+``name=path,name=path``.
 """
 
 import os
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 ELEMENTS = {
     "tensor(bool)": "BOOL", "tensor(string)": "BYTES", "tensor(float16)": "FP16",
@@ -14,6 +16,10 @@ ELEMENTS = {
     **{f"tensor(int{bits})": f"INT{bits}" for bits in (8, 16, 32, 64)},
     **{f"tensor(uint{bits})": f"UINT{bits}" for bits in (8, 16, 32, 64)},
 }  # fmt: skip
+
+
+class BadInputError(Exception):
+    """The request does not fit the model."""
 
 
 def models() -> dict[str, str]:
@@ -35,8 +41,11 @@ class OnnxModel:
         self.outputs = [(o.name, ELEMENTS[o.type], o.shape) for o in self.session.get_outputs()]
 
     def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Answer rows."""
-        arrays = self.session.run(None, inputs)
+        """Answer rows, or raise `BadInputError`."""
+        try:
+            arrays = self.session.run(None, inputs)
+        except (InvalidArgument, ValueError) as error:
+            raise BadInputError(str(error)) from error
         return {name: array for (name, _, _), array in zip(self.outputs, arrays, strict=True)}
 
     def predict_json(self, request: dict) -> dict:
@@ -49,4 +58,16 @@ class OnnxModel:
             {"name": name, "datatype": "FP32", "shape": list(a.shape), "data": a.ravel().tolist()}
             for name, a in self.predict(inputs).items()
         ]
-        return {"model_name": "", "outputs": outputs}
+        return {"outputs": outputs}
+
+
+def tensor_metadata(tensors: list[tuple]) -> list[dict]:
+    """Describe tensors as the protocol does; a free dimension is -1."""
+    return [
+        {
+            "name": name,
+            "datatype": datatype,
+            "shape": [-1 if isinstance(size, str) else size for size in shape],
+        }
+        for name, datatype, shape in tensors
+    ]

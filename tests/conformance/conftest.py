@@ -4,6 +4,10 @@ By default against a gateway of its own.  Against another server, which has the 
 `identity` under their names::
 
     pytest tests/conformance --url http://127.0.0.1:8080 --grpc 127.0.0.1:8081
+
+A test without a mark is about the protocol's own text, or about what stock clients cannot do
+without.  ``extension`` marks what Triton defined beside it, ``own`` what the protocol leaves open
+and Handrail decided; nobody else is asked for that.
 """
 
 from collections.abc import Iterator
@@ -25,6 +29,19 @@ TIMEOUT_S = 10.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--url", help="base URL of the server to test; default: a gateway of its own")
     parser.addoption("--grpc", help="host:port of its gRPC service")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "extension(name): beyond the protocol's own text")
+    config.addinivalue_line("markers", "own: a choice of Handrail, skipped with --url")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("extension"):
+            item.user_properties.append(("extension", mark.args[0]))  # reports carry it
+        if config.getoption("--url", None) and item.get_closest_marker("own"):
+            item.add_marker(pytest.mark.skip(reason="a choice of Handrail"))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from tests.conformance.wire import (
     to_json,
 )
 
+pytestmark = pytest.mark.extension("binary_tensor_data")
 LENGTH = "Inference-Header-Content-Length"
 ROWS = rows_of(JSON_DATATYPES)
 ALL = {"parameters": {"binary_data_output": True}}
@@ -90,7 +91,7 @@ def test_a_raw_request_needs_no_description(http: httpx.Client) -> None:
 
 def test_half_precision_has_no_json_form(http: httpx.Client) -> None:
     request = json_request(rows_of(("FP16",)))
-    assert http.post("/v2/models/half/infer", json=request).status_code == 400
+    assert 400 <= http.post("/v2/models/half/infer", json=request).status_code < 500
 
 
 def lies() -> dict[str, tuple[bytes, dict[str, str]]]:

@@ -43,7 +43,10 @@ def address(target: Target) -> str:
     return target.url.removeprefix("http://")
 
 
-@pytest.mark.parametrize("binary", [True, False])
+BINARY = pytest.param(True, marks=pytest.mark.extension("binary_tensor_data"), id="binary")
+
+
+@pytest.mark.parametrize("binary", [BINARY, pytest.param(False, id="JSON")])
 def test_tritonclient_http(target: Target, binary: bool) -> None:
     module = tritonclient.http
     with module.InferenceServerClient(address(target)) as client:
@@ -51,13 +54,27 @@ def test_tritonclient_http(target: Target, binary: bool) -> None:
         assert client.is_server_ready()
         assert client.is_model_ready("identity")
         assert client.get_server_metadata()["name"]
-        assert client.get_model_metadata("identity", "1")["name"] == "identity"
+        assert client.get_model_metadata("identity")["name"] == "identity"
         inputs = triton_inputs(module, binary_data=binary)
         outputs = [module.InferRequestedOutput(output_name(d), binary_data=binary) for d in ROWS]
         assert_repeated(client.infer("identity", inputs, outputs=outputs, request_id="7"))
-        assert_repeated(client.infer("identity", inputs))
 
 
+@pytest.mark.extension("binary_tensor_data")
+def test_tritonclient_http_as_it_comes(target: Target) -> None:
+    module = tritonclient.http
+    with module.InferenceServerClient(address(target)) as client:
+        assert_repeated(client.infer("identity", triton_inputs(module)))
+
+
+def test_tritonclient_http_with_a_version(target: Target) -> None:
+    module = tritonclient.http
+    with module.InferenceServerClient(address(target)) as client:
+        assert client.is_model_ready("identity", "1")
+        assert client.get_model_metadata("identity", "1")["name"] == "identity"
+
+
+@pytest.mark.extension("compression")
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_tritonclient_http_with_compression(target: Target, algorithm: str) -> None:
     module = tritonclient.http
@@ -71,22 +88,32 @@ def test_tritonclient_http_with_compression(target: Target, algorithm: str) -> N
     assert_repeated(result)
 
 
-def test_tritonclient_http_asks_for_configuration_statistics_and_index(target: Target) -> None:
+@pytest.mark.extension("model_configuration")
+def test_tritonclient_http_asks_for_the_configuration(target: Target) -> None:
     with tritonclient.http.InferenceServerClient(address(target)) as client:
         assert client.get_model_config("identity")["name"] == "identity"
+
+
+@pytest.mark.extension("statistics")
+def test_tritonclient_http_asks_for_statistics(target: Target) -> None:
+    with tritonclient.http.InferenceServerClient(address(target)) as client:
         assert client.get_inference_statistics("identity")["model_stats"]
         assert client.get_inference_statistics()["model_stats"]
+
+
+@pytest.mark.extension("model_repository")
+def test_tritonclient_http_asks_for_the_repository(target: Target) -> None:
+    with tritonclient.http.InferenceServerClient(address(target)) as client:
         assert {model["name"] for model in client.get_model_repository_index()} >= set(MODELS)
 
 
-def test_tritonclient_http_reads_our_errors(target: Target) -> None:
+def test_tritonclient_http_reads_the_errors(target: Target) -> None:
     module = tritonclient.http
     with module.InferenceServerClient(address(target)) as client:
-        with pytest.raises(module.InferenceServerException, match="nobody"):
-            client.infer("nobody", triton_inputs(module))
-        with pytest.raises(module.InferenceServerException) as error:
-            client.infer("identity", triton_inputs(module)[:1])
-    assert "decoding" not in str(error.value)
+        for model, inputs in ("nobody", 12), ("identity", 1):
+            with pytest.raises(module.InferenceServerException) as error:
+                client.infer(model, triton_inputs(module, binary_data=False)[:inputs])
+            assert "decoding" not in str(error.value)  # a body that is not what it expects
 
 
 async def test_tritonclient_http_aio(target: Target) -> None:
@@ -94,6 +121,16 @@ async def test_tritonclient_http_aio(target: Target) -> None:
     async with module.InferenceServerClient(address(target)) as client:
         assert await client.is_server_ready()
         assert (await client.get_model_metadata("identity"))["name"] == "identity"
+        inputs = triton_inputs(tritonclient.http, binary_data=False)
+        output = tritonclient.http.InferRequestedOutput
+        outputs = [output(output_name(datatype), binary_data=False) for datatype in ROWS]
+        assert_repeated(await client.infer("identity", inputs, outputs=outputs))
+
+
+@pytest.mark.extension("model_configuration, statistics, binary_tensor_data")
+async def test_tritonclient_http_aio_with_extensions(target: Target) -> None:
+    module = tritonclient.http.aio
+    async with module.InferenceServerClient(address(target)) as client:
         assert (await client.get_model_config("identity"))["name"] == "identity"
         assert (await client.get_inference_statistics())["model_stats"]
         assert_repeated(await client.infer("identity", triton_inputs(tritonclient.http)))
@@ -104,13 +141,25 @@ def test_tritonclient_grpc(target: Target) -> None:
     with module.InferenceServerClient(target.grpc) as client:
         assert client.is_server_live()
         assert client.is_model_ready("identity")
+        result = client.infer("identity", triton_inputs(module), client_timeout=5.0)
+        assert_repeated(result)
+        with pytest.raises(module.InferenceServerException):
+            client.infer("nobody", triton_inputs(module))
+
+
+@pytest.mark.extension("parameters")
+def test_tritonclient_grpc_with_a_priority(target: Target) -> None:
+    module = tritonclient.grpc
+    with module.InferenceServerClient(target.grpc) as client:
+        assert_repeated(client.infer("identity", triton_inputs(module), priority=1))
+
+
+@pytest.mark.extension("model_configuration, statistics, model_repository")
+def test_tritonclient_grpc_asks_for_more(target: Target) -> None:
+    with tritonclient.grpc.InferenceServerClient(target.grpc) as client:
         assert client.get_model_config("identity").config.name == "identity"
         assert client.get_inference_statistics("identity").model_stats
         assert client.get_model_repository_index().models
-        result = client.infer("identity", triton_inputs(module), client_timeout=5.0, priority=1)
-        assert_repeated(result)
-        with pytest.raises(module.InferenceServerException, match="nobody"):
-            client.infer("nobody", triton_inputs(module))
 
 
 async def test_tritonclient_grpc_aio(target: Target) -> None:
