@@ -44,10 +44,8 @@ class _Connection(asyncio.Protocol):
         if head_end < 0 or self._answer is None or self._answer.done():
             return
         head = bytes(self._received[:head_end]).lower()
-        at = head.find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-        if len(self._received) >= head_end + 4 + length:
-            body = bytes(self._received[head_end + 4 :])
+        body = _read_body(head, bytes(self._received[head_end + 4 :]))
+        if body is not None:
             self._received.clear()
             self.is_broken = b"connection: close" in head
             self._answer.set_result((int(head[9:12]), body))
@@ -62,6 +60,22 @@ class _Connection(asyncio.Protocol):
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return self._answer
+
+
+def _read_body(head: bytes, received: bytes) -> bytes | None:
+    """Return the body, or None as long as it is not all there."""
+    if b"transfer-encoding: chunked" in head:
+        if not received.endswith(b"\r\n0\r\n\r\n") and received != b"0\r\n\r\n":
+            return None
+        chunks = []
+        while (line := received.partition(b"\r\n"))[0] != b"0":
+            size = int(line[0], 16)
+            chunks.append(line[2][:size])
+            received = line[2][size + 2 :]
+        return b"".join(chunks)
+    at = head.find(b"content-length:")
+    length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+    return received if len(received) >= length else None
 
 
 def http_request(url: str, body: bytes, **headers: str) -> bytes:

@@ -43,6 +43,7 @@ class Onnx(Model):
             payload.id or "",
             self.name,
             tensors,
+            model_version="1",
             use_binary_outputs=payload.use_binary_outputs,
             requested_outputs=payload.request_outputs,
         )

@@ -43,8 +43,8 @@ class Onnx(MLModel):
 
 
 def _array(tensor):
-    if tensor.datatype == "BYTES":
-        return np.array(StringCodec.decode_input(tensor), object).reshape(tensor.shape)
+    if tensor.datatype == "BYTES":  # nested or flat, which StringCodec does not tell apart
+        return np.array(list(tensor.data), object).reshape(tensor.shape)
     return NumpyCodec.decode_input(tensor)
 
 
@@ -84,6 +84,7 @@ def main() -> None:
                 "name": name,
                 "implementation": "mlserver_onnx.Onnx",
                 "platform": "onnxruntime",
+                "versions": ["1"],
                 "parameters": {"uri": path, "version": "1"},
                 "inputs": tensor_metadata(described.inputs),
                 "outputs": tensor_metadata(described.outputs),

@@ -42,8 +42,9 @@ class OnnxModel:
 
     def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Answer rows, or raise `BadInputError`."""
+        texts = {name: _texts(a) for name, a in inputs.items() if a.dtype == object}
         try:
-            arrays = self.session.run(None, inputs)
+            arrays = self.session.run(None, inputs | texts)
         except (InvalidArgument, ValueError) as error:
             raise BadInputError(str(error)) from error
         return {name: array for (name, _, _), array in zip(self.outputs, arrays, strict=True)}
@@ -59,6 +60,12 @@ class OnnxModel:
             for name, a in self.predict(inputs).items()
         ]
         return {"outputs": outputs}
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """Decode bytes, which ONNX Runtime would take as the text ``b'...'``."""
+    texts = [text.decode() if isinstance(text, bytes) else text for text in array.ravel()]
+    return np.array(texts, object).reshape(array.shape)
 
 
 def tensor_metadata(tensors: list[tuple]) -> list[dict]:

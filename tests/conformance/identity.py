@@ -67,7 +67,8 @@ def sample(datatype: str, rows: int, rng: np.random.Generator) -> np.ndarray:
     size = (rows, WIDTH)
     if datatype == "BYTES":
         words = [
-            bytes(rng.integers(97, 123, size=n)) for n in rng.integers(0, 9, size=rows * WIDTH)
+            bytes(rng.integers(97, 123, size=n, dtype=np.uint8))
+            for n in rng.integers(0, 9, size=rows * WIDTH)
         ]
         array = np.empty(rows * WIDTH, dtype=np.object_)
         array[:] = words

@@ -89,6 +89,7 @@ def test_a_raw_request_needs_no_description(http: httpx.Client) -> None:
     assert_same(read_binary(response)[output_name("FP16")], rows["FP16"])
 
 
+@pytest.mark.own  # as Triton and KServe do; MLServer reads it
 def test_half_precision_has_no_json_form(http: httpx.Client) -> None:
     request = json_request(rows_of(("FP16",)))
     assert 400 <= http.post("/v2/models/half/infer", json=request).status_code < 500

@@ -9,13 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conformance.wire import JSON_DATATYPES, json_request, rows_of
+from tests.conformance.wire import JSON_DATATYPES, UNKNOWN, json_request, rows_of
 
 DURATIONS = (
     "success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit",
     "cache_miss",
 )  # fmt: skip
-UNKNOWN = (400, 404)  # the protocol: "typically 400"; Triton: 404
 
 
 def get(http: httpx.Client, path: str) -> Any:

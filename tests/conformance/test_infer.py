@@ -17,12 +17,14 @@ import pytest
 from tests.conformance.identity import output_name
 from tests.conformance.wire import (
     JSON_DATATYPES,
+    UNKNOWN,
     json_outputs,
     json_request,
     rows_of,
     to_json,
 )
 
+JSON = {"Content-Type": "application/json"}
 INFER = "/v2/models/identity/infer"
 ROWS = rows_of(JSON_DATATYPES)
 
@@ -36,7 +38,7 @@ def infer(http: httpx.Client, request: dict[str, Any], path: str = INFER) -> dic
 
 
 def refused(http: httpx.Client, content: bytes, **headers: str) -> httpx.Response:
-    response = http.post(INFER, content=content, headers=headers)
+    response = http.post(INFER, content=content, headers=JSON | headers)
     assert 400 <= response.status_code < 500, response.text
     assert response.headers["content-type"] == "application/json"  # KServe's client compares
     assert isinstance(response.json()["error"], str)
@@ -52,7 +54,7 @@ def test_every_datatype_with_a_json_form_comes_back_as_it_went(
     tensor, sent = outputs[output_name(datatype)], ROWS[datatype]
     assert tensor["datatype"] == datatype
     assert tensor["shape"] == list(sent.shape)
-    found = np.array(tensor["data"]).ravel().tolist()
+    found = np.array(tensor["data"], dtype=object).ravel().tolist()
     if sent.dtype.kind == "f":
         assert np.allclose(np.array(found, sent.dtype), sent.ravel(), rtol=1e-6)
     else:
@@ -85,7 +87,7 @@ def test_the_answer_names_the_version(http: httpx.Client) -> None:
 def test_a_version_in_the_path_is_obeyed(http: httpx.Client) -> None:
     infer(http, json_request(ROWS), "/v2/models/identity/versions/1/infer")
     unknown = http.post("/v2/models/identity/versions/77/infer", json=json_request(ROWS))
-    assert unknown.status_code in (400, 404)
+    assert unknown.status_code in UNKNOWN
 
 
 def test_requested_outputs_come_in_the_requested_order_and_alone(http: httpx.Client) -> None:
@@ -104,7 +106,7 @@ def test_parameters_that_clients_send_are_taken(http: httpx.Client) -> None:
 
 
 def test_answer_parameters_are_strings_numbers_and_booleans(http: httpx.Client) -> None:
-    parameters = infer(http, json_request(ROWS)).get("parameters", {})
+    parameters = infer(http, json_request(ROWS)).get("parameters") or {}
     assert all(isinstance(value, (str, int, float, bool)) for value in parameters.values())
 
 
@@ -127,7 +129,7 @@ def test_classification_gives_the_largest_values_with_their_places(http: httpx.C
 def test_a_compressed_request_is_read(http: httpx.Client, encoding: str) -> None:
     body = json.dumps(json_request(ROWS)).encode()
     packed = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
-    response = http.post(INFER, content=packed, headers={"Content-Encoding": encoding})
+    response = http.post(INFER, content=packed, headers=JSON | {"Content-Encoding": encoding})
     assert response.status_code == 200, response.text
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from tests.conformance.identity import DTYPES, MODELS, input_name, output_name, sample
 
 JSON_DATATYPES = MODELS["identity"]
+# A model or version that is not there.  The protocol: "typically 400"; Triton: 404; KServe has no
+# versions and says so.
+UNKNOWN = (400, 404, 501)
 
 
 def rows_of(datatypes: tuple[str, ...], rows: int = 2, seed: int = 0) -> dict[str, NDArray[Any]]:
