@@ -3,17 +3,20 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 import msgspec
 import ray
 from ray import serve
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 from starlette.types import ASGIApp
 
 from gateway.api.access import Access
+from gateway.api.fleet import Movement
 from gateway.config import Config
 from gateway.errors import NotReadyError
 from gateway.evaluate.feedback import FeedbackSink
@@ -21,14 +24,20 @@ from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.routing import RoutingTable
 from gateway.serving.replica import Replica
+from gateway.serving.statistics import VersionStats
 
 log = logging.getLogger(__name__)
 
 RUNNING, DEPLOYING = ApplicationStatus.RUNNING, ApplicationStatus.DEPLOYING
+MOVEMENTS: Mapping[ApplicationStatus, Movement] = {
+    ApplicationStatus.DEPLOYING: "LOADING",
+    ApplicationStatus.DELETING: "UNLOADING",
+}
 NAMESPACE = "handrail"
 EVALUATOR = "evaluator"
 MODEL_READY_S = 60.0
 PUSH_S = 30.0
+COUNTS_S = 1.5  # below the time limit of `ServeFleet`'s own questions
 QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
 
@@ -65,9 +74,30 @@ def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
         feedback=FeedbackSink(
             model, database_url=config.database_url, artifacts_url=config.artifacts_url
         ),
+        counts=CountsByReplica(model),
         protect=None if config.server.open_inference else KeyNeeded(config),
         salt=salt,
     )
+
+
+class CountsByReplica:
+    """What each replica of one model has counted; goes to replicas, which ask each other."""
+
+    def __init__(self, model: str) -> None:
+        self._app = app_name(model)
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def __call__(self) -> list[list[VersionStats]]:
+        """Ask all of them at once; those that answer in time are in the list."""
+        try:
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(serve.get_app_handle, self._app)
+            asked = self._handle.broadcast("statistics")
+            told = await asked.results_async(timeout_s=COUNTS_S, return_exceptions=True)
+        except (RayServeException, ray.exceptions.RayError, TimeoutError) as error:
+            log.warning("replicas of %s do not answer: %s", self._app, type(error).__name__)
+            return []
+        return [counts for counts in told if isinstance(counts, list)]
 
 
 class KeyNeeded:
@@ -85,7 +115,7 @@ class KeyNeeded:
 
 def _right_for(method: str, path: str) -> Right | None:
     """Reading metadata and readiness needs no key, as on the root application; all else does."""
-    if method == "GET":
+    if method in ("GET", "HEAD", "OPTIONS"):
         return None
     return "feedback" if path.rstrip("/").endswith("/feedback") else "infer"
 
@@ -119,22 +149,52 @@ class ServeFleet:
         await asyncio.to_thread(serve.delete, app_name(model), _blocking=False)
 
     async def push(self, table: RoutingTable) -> int:
-        """Send a routing table to every replica; return how many serve it now."""
-        handle = serve.get_app_handle(app_name(table.model))
-        response = handle.broadcast("route", msgspec.json.encode(table))
-        revisions = await response.results_async(timeout_s=PUSH_S, return_exceptions=True)
+        """Send a routing table to every replica; return how many serve it now.
+
+        Raises:
+            NotReadyError: the model has no application, or it does not say in half a minute.
+        """
+        try:
+            handle = serve.get_app_handle(app_name(table.model))
+            response = handle.broadcast("route", msgspec.json.encode(table))
+            revisions = await response.results_async(timeout_s=PUSH_S, return_exceptions=True)
+        except (RayServeException, TimeoutError) as silence:
+            raise NotReadyError(f"the replicas of model {table.model!r}") from silence
         failed = [result for result in revisions if not isinstance(result, int)]
         for error in failed:
             log.error("a replica of %s did not take revision %d: %s", *_told(table, error))
         return len(revisions) - len(failed)
 
+    async def statistics(self, model: str) -> list[dict[str, Any]]:
+        """Ask the model as a client would; one of its replicas adds up what all have counted."""
+        told = await self._ask(f"{model}/stats")
+        return [] if told is None else list(told["model_stats"])
+
+    async def answering(self, model: str) -> list[str]:
+        """Ask the model as a client would."""
+        told = await self._ask(model)
+        return [] if told is None else list(told["versions"])
+
+    async def moving(self) -> Mapping[str, Movement]:
+        """Ask Serve which applications it is starting or stopping."""
+        applications = (await asyncio.to_thread(serve.status)).applications
+        return {
+            name.removeprefix(app_name("")): MOVEMENTS[found.status]
+            for name, found in applications.items()
+            if found.status in MOVEMENTS
+        }
+
     async def ready(self, model: str) -> bool:
         """Ask the model as a client would."""
+        return await self._ask(f"{model}/ready") is not None
+
+    async def _ask(self, path: str) -> dict[str, Any] | None:
+        """Ask the data plane about a model; None unless it answers with 200."""
         try:
-            response = await self._http.get(f"{self._url}/v2/models/{model}/ready")
+            response = await self._http.get(f"{self._url}/v2/models/{path}")
         except httpx.HTTPError:
-            return False
-        return response.status_code == 200
+            return None
+        return response.json() if response.status_code == 200 else None
 
     async def shadow_changed(self) -> None:
         """Tell the evaluator to read the registry again."""

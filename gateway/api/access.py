@@ -33,6 +33,7 @@ MODELS_PATH = "/api/v1/models"  # where bundles are uploaded
 _HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MANAGEMENT = "/api/"
+_REPOSITORY = "/v2/repository/models"  # loads and unloads; the index beside it only tells
 
 
 class Access:
@@ -112,11 +113,29 @@ class Access:
         return caller
 
 
+def caller_of(scope: Scope, right: Right) -> Caller:
+    """Find whoever asks; a route that changes something calls this, whatever let the request in.
+
+    Raises:
+        UnauthenticatedError: nobody in particular asks.
+        ForbiddenError: the caller's role lacks the right.
+    """
+    caller: Caller | None = scope.get(CALLER)
+    if caller is None:
+        raise UnauthenticatedError
+    if not caller.may(right):
+        raise ForbiddenError(f"a key with the role {caller.role!r} may not {right}")
+    return caller
+
+
 def required_right(method: str, path: str) -> Right | None:
     """Name the right that a route of the root application needs; what is not listed needs more.
 
-    Everything under ``/api/`` needs one; the protocol's own metadata and health need none.
+    Everything under ``/api/`` needs one, and what changes who answers; the protocol's own
+    metadata and health need none.
     """
+    if path.startswith(_REPOSITORY):
+        return "operate"
     if not path.startswith(_MANAGEMENT):
         return None
     if method in ("GET", "HEAD"):

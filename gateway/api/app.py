@@ -12,6 +12,8 @@ from gateway.api.limit import BodyLimit
 from gateway.api.management import ManagementRoutes
 from gateway.api.problems import install_problems
 from gateway.api.protocol import ProtocolRoutes, server_version
+from gateway.api.repository import RepositoryRoutes
+from gateway.api.rollout import Rollout
 from gateway.config import Config
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.registry import Registry
@@ -48,8 +50,12 @@ def build_api(
         redirect_slashes=False,
         telemetry={"tracing": False},
     )
-    management = ManagementRoutes(registry, fleet, config=config, trusted=trusted, report=report)
-    for routes in (ProtocolRoutes(registry, fleet), management):
+    rollout = Rollout(registry, fleet)  # one for all, so that a model changes once at a time
+    for routes in (
+        RepositoryRoutes(registry, fleet, rollout),
+        ProtocolRoutes(registry, fleet),
+        ManagementRoutes(registry, fleet, rollout, config=config, trusted=trusted, report=report),
+    ):
         app.include_router(routes.router())
     install_problems(app)
     _stand_guard(app, keys, config)

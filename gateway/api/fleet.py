@@ -1,8 +1,11 @@
 """What the management API asks of the serving layer at run time."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 from gateway.registry.routing import RoutingTable
+
+Movement = Literal["LOADING", "UNLOADING"]  # as Triton's repository index says it
 
 
 class Fleet(Protocol):
@@ -26,6 +29,18 @@ class Fleet(Protocol):
         Raises:
             NotReadyError: a replica cannot answer with it.
         """
+        ...
+
+    async def statistics(self, model: str) -> list[dict[str, Any]]:
+        """Statistics of every version of this model that answers; empty if none does."""
+        ...
+
+    async def answering(self, model: str) -> list[str]:
+        """Versions of this model that answer now, by name or as the live one."""
+        ...
+
+    async def moving(self) -> Mapping[str, Movement]:
+        """Models that are coming up or going away."""
         ...
 
     async def ready(self, model: str) -> bool:

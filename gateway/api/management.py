@@ -14,19 +14,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from gateway.api.access import CALLER
+from gateway.api.access import caller_of
 from gateway.api.fleet import Fleet
 from gateway.api.protocol import ready_models
 from gateway.api.rollout import Change, Rollout
 from gateway.api.upload import receive_bundle
 from gateway.config import Config
-from gateway.errors import (
-    ForbiddenError,
-    MediaTypeError,
-    UnauthenticatedError,
-)
+from gateway.errors import MediaTypeError
 from gateway.registry.gates import admit
-from gateway.registry.keys import Caller, Right
 from gateway.registry.lifecycle import VersionRow
 from gateway.registry.registry import Registry
 from guards.settings import Settings
@@ -65,6 +60,7 @@ class ManagementRoutes:
         self,
         registry: Registry,
         fleet: Fleet,
+        rollout: Rollout,
         *,
         config: Config,
         trusted: Callable[[], TrustedKeys],
@@ -72,7 +68,7 @@ class ManagementRoutes:
     ) -> None:
         self._registry = registry
         self._fleet = fleet
-        self._rollout = Rollout(registry, fleet)
+        self._rollout = rollout
         self._staging = config.state / "staging"
         self._trusted = trusted
         self._report = report
@@ -100,9 +96,9 @@ class ManagementRoutes:
         trust_code: bool = False,
     ) -> Json:
         """Take a bundle as a tar stream: stage, check, keep, register, deploy."""
-        caller = _caller(request, "register")
+        caller = caller_of(request.scope, "register")
         if as_ == "live":
-            caller = _caller(request, "operate")  # it routes traffic
+            caller = caller_of(request.scope, "operate")  # it routes traffic
         _check_media_type(request)
         self._staging.mkdir(mode=0o700, parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=self._staging))
@@ -128,7 +124,7 @@ class ManagementRoutes:
         self, request: Request, model: ModelName, wanted: Promotion | None = None
     ) -> Json:
         """Make a version live, the shadow if none is named."""
-        caller = _caller(request, "operate")
+        caller = caller_of(request.scope, "operate")
         wanted = wanted or Promotion()
         change = await self._rollout.promote(model, wanted.version, who=str(caller), why=wanted.why)
         return {"model": model, **_described(change)}
@@ -137,7 +133,7 @@ class ManagementRoutes:
         self, request: Request, model: ModelName, wanted: Rollback | None = None
     ) -> Json:
         """Return to the previous version."""
-        caller = _caller(request, "operate")
+        caller = caller_of(request.scope, "operate")
         why = wanted.why if wanted is not None else ""
         change = await self._rollout.rollback(model, who=str(caller), why=why)
         return {"model": model, **_described(change)}
@@ -195,21 +191,6 @@ def _check_media_type(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != TAR or request.headers.get("content-encoding", "identity") != "identity":
         raise MediaTypeError(TAR)
-
-
-def _caller(request: Request, right: Right) -> Caller:
-    """Whoever asks; a route that changes something calls this, whatever let the request in.
-
-    Raises:
-        UnauthenticatedError: nobody in particular asks.
-        ForbiddenError: the caller's role lacks the right.
-    """
-    caller: Caller | None = request.scope.get(CALLER)
-    if caller is None:
-        raise UnauthenticatedError
-    if not caller.may(right):
-        raise ForbiddenError(f"a key with the role {caller.role!r} may not {right}")
-    return caller
 
 
 def _described(change: Change) -> Json:

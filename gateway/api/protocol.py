@@ -1,13 +1,13 @@
 """The server's endpoints of the Open Inference Protocol; a model's own are on its replicas.
 
 Source: Open Inference Protocol v2, ``inference_rest.md``; ``/v2/models`` is KServe's addition,
-the repository index Triton's ``extension_model_repository.md``.
+the statistics Triton's ``extension_statistics.md``.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 from typing import Any
@@ -16,13 +16,35 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api.fleet import Fleet
-from gateway.errors import BadRequestError, NotFoundError, NotReadyError, UnknownModelError
-from gateway.registry.lifecycle import VersionRow
+from gateway.errors import (
+    MethodNotAllowedError,
+    NotFoundError,
+    NotReadyError,
+    UnknownModelError,
+    UnsupportedError,
+)
 from gateway.registry.registry import Registry
 from models.manifest import RESERVED_NAMES
 
 READY_S = 5.0  # Serve's own health checks take at most as long
-EXTENSIONS = ("binary_tensor_data", "parameters")  # only what is true; clients act on it
+# Only what is true: clients act on it.
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+)
+NOT_SERVED = {  # of the protocol's extensions
+    "/v2/systemsharedmemory": "shared memory",
+    "/v2/systemsharedmemory/{rest:path}": "shared memory",
+    "/v2/cudasharedmemory": "shared memory",
+    "/v2/cudasharedmemory/{rest:path}": "shared memory",
+    "/v2/trace/setting": "changing trace settings",
+    "/v2/logging": "changing log settings",
+}
+ANY_METHOD = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # as `models.manifest.ModelName`
 
@@ -43,6 +65,12 @@ async def ready_models(fleet: Fleet, models: Iterable[str]) -> dict[str, bool]:
     return {name: answer is True for name, answer in zip(names, answers, strict=True)}
 
 
+def check_model_path(name: str) -> None:
+    """Raise NotFoundError if no model can have this name."""
+    if not _MODEL_NAME.fullmatch(name) or name in RESERVED_NAMES:
+        raise NotFoundError
+
+
 class ProtocolRoutes:
     """Everything under ``/v2`` that no replica answers."""
 
@@ -53,19 +81,20 @@ class ProtocolRoutes:
     def router(self) -> APIRouter:
         """List the routes."""
         router = APIRouter(tags=["Open Inference Protocol"])
-        get, post = ["GET"], ["POST"]
+        get = ["GET"]
         router.add_api_route("/v2", self.server, methods=get)
         # Clients write either, and none of them follows a redirect.
         router.add_api_route("/v2/", self.server, methods=get, include_in_schema=False)
         router.add_api_route("/v2/health/live", self.live, methods=get)
         router.add_api_route("/v2/health/ready", self.ready, methods=get)
         router.add_api_route("/v2/models", self.models, methods=get)
-        router.add_api_route("/v2/repository/index", self.index, methods=post)
+        router.add_api_route("/v2/models/stats", self.statistics, methods=get)
+        for path, what in NOT_SERVED.items():
+            router.add_api_route(
+                path, partial(_refuse, what), methods=ANY_METHOD, include_in_schema=False
+            )
         router.add_api_route(
-            "/v2/models/{rest:path}",
-            self.not_here,
-            methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            include_in_schema=False,
+            "/v2/models/{rest:path}", self.not_here, methods=ANY_METHOD, include_in_schema=False
         )
         return router
 
@@ -87,48 +116,31 @@ class ProtocolRoutes:
         return {"ready": True, "live": True}
 
     def models(self) -> dict[str, list[str]]:
-        """Name the models that have a live version."""
+        """Name the models that have a live version and are not unloaded."""
         return {"models": [table.model for table in self._registry.tables()]}
 
-    async def index(self, request: Request) -> list[dict[str, str]]:
-        """List every version; with ``{"ready": true}`` only those that answer."""
-        only_ready = _wants_ready(await request.body())
+    async def statistics(self) -> dict[str, Any]:
+        """Tell what every version that answers has counted since its replicas started."""
         tables = await run_in_threadpool(self._registry.tables)
-        ready = await ready_models(self._fleet, [table.model for table in tables])
-        entries = [
-            _index_entry(row, ready.get(row.model, False))
-            for model in await run_in_threadpool(self._registry.models)
-            for row in await run_in_threadpool(self._registry.versions, model)
-        ]
-        return [entry for entry in entries if not only_ready or entry["state"] == "READY"]
+        asked = (self._fleet.statistics(table.model) for table in tables)
+        told = await asyncio.gather(*asked)
+        return {"model_stats": [stats for of_model in told for stats in of_model]}
 
-    def not_here(self, rest: str) -> None:
+    def not_here(self, request: Request, rest: str) -> None:
         """Say why a model's path came to the root: nobody there serves it."""
+        if rest == "stats":
+            raise MethodNotAllowedError("GET")
         model = rest.partition("/")[0]
-        if not _MODEL_NAME.fullmatch(model) or model in RESERVED_NAMES:
-            raise NotFoundError
-        if self._registry.table(model) is None:
+        check_model_path(model)
+        if b"%" in request.scope.get("raw_path", b""):
+            raise NotFoundError  # no name needs escapes, and HAProxy does not look into them
+        table = self._registry.table(model)
+        if table is None:
             raise UnknownModelError(model)
+        if not table.loaded:
+            raise NotReadyError(f"model {model!r} is unloaded")
         raise NotReadyError(f"model {model!r} is registered, but does not answer yet")
 
 
-def _index_entry(row: VersionRow, model_ready: bool) -> dict[str, str]:
-    answers = row.state == "live" and model_ready
-    return {
-        "name": row.model,
-        "version": row.version,
-        "state": "READY" if answers else "UNAVAILABLE",
-        "reason": "" if answers else row.state,
-    }
-
-
-def _wants_ready(body: bytes) -> bool:
-    """Read the optional filter; clients send it without a content type, or nothing at all."""
-    try:
-        message = json.loads(body or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError("the body is not JSON") from error
-    ready = message.get("ready", False) if isinstance(message, dict) else None
-    if not isinstance(ready, bool):
-        raise BadRequestError('the body must be empty or {"ready": true|false}')
-    return ready
+def _refuse(what: str) -> None:
+    raise UnsupportedError(what)

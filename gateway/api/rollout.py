@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
@@ -17,6 +17,8 @@ from gateway.registry.routing import RoutingTable
 from models.bundle import Bundle
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Rollout:
         self._registry = registry
         self._fleet = fleet
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._running: set[asyncio.Task[Change]] = set()  # asyncio itself keeps weak ones only
+        self._running: set[asyncio.Task[Any]] = set()  # asyncio itself keeps weak ones only
 
     async def register(
         self, bundle: Bundle, *, as_: Literal["live", "shadow"], trust_code: bool, who: str
@@ -79,13 +81,44 @@ class Rollout:
 
         return await self._to_the_end(model, decide, who=who)
 
+    async def load(self, model: str, *, who: str) -> None:
+        """Let a model answer: its live version, or the newest one if it has none.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            ConflictError: all its versions are rejected.
+            NotReadyError: no replica can answer with it; a version that was live before stays so.
+        """
+        await self._to_the_end(model, lambda: self._registry.load(model, who=who), who=who)
+
+    async def unload(self, model: str, *, who: str) -> None:
+        """Take a model off the data plane until it is loaded; again is fine.
+
+        Raises:
+            UnknownModelError: there is no such model.
+        """
+        await self._shielded(self._take_off(model, who))
+
     async def _to_the_end(
         self, model: str, decide: Callable[[], RoutingTable], *, who: str
     ) -> Change:
-        task = asyncio.create_task(self._change(model, decide, who))
+        return await self._shielded(self._change(model, decide, who))
+
+    async def _shielded(self, change: Coroutine[Any, Any, Result]) -> Result:
+        task = asyncio.create_task(change)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
+
+    async def _take_off(self, model: str, who: str) -> None:
+        """Unload: replicas refuse from now on, and end what they have begun."""
+        async with self._locks[model]:
+            table = await run_in_threadpool(self._registry.unload, model, who=who)
+            if table is not None:
+                with suppress(GatewayError):  # no replica is no matter
+                    await self._fleet.push(table)
+                await self._fleet.remove(model)
+        await self._fleet.shadow_changed()
 
     async def _change(self, model: str, decide: Callable[[], RoutingTable], who: str) -> Change:
         async with self._locks[model]:
@@ -101,7 +134,7 @@ class Rollout:
 
     async def _apply(self, before: RoutingTable | None, table: RoutingTable) -> int:
         """Make the replicas obey; a call that changed nothing repairs what is not running."""
-        if before is None or before.revision == table.revision:
+        if before is None or not before.loaded or before.revision == table.revision:
             await self._fleet.deploy(table.model)
         acknowledged = await self._fleet.push(table)
         if acknowledged == 0:

@@ -126,7 +126,9 @@ def _live_since(registry: Registry, table: RoutingTable) -> int:
         (
             entry.revision
             for entry in registry.audit(table.model)
-            if entry.version == table.live and entry.to_state == "live"
+            if entry.version == table.live
+            and entry.to_state == "live"
+            and entry.from_state != "unloaded"  # it was live before, and what it did then counts
         ),
         default=0,
     )

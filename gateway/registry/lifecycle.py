@@ -11,7 +11,7 @@ from gateway.errors import ConflictError, UnknownModelError
 from gateway.registry.routing import RoutingTable, VersionRef
 from models.manifest import Manifest, VersionRung
 
-State = Literal["registered", "shadow", "canary", "live", "retired", "rejected"]
+State = Literal["registered", "shadow", "canary", "live", "unloaded", "retired", "rejected"]
 
 # None: not registered yet.  A rejected version may be registered again, with the same content.
 TRANSITIONS: Mapping[State | None, frozenset[State]] = {
@@ -19,7 +19,8 @@ TRANSITIONS: Mapping[State | None, frozenset[State]] = {
     "registered": frozenset({"shadow", "canary", "live", "rejected"}),
     "shadow": frozenset({"canary", "live", "retired", "rejected"}),
     "canary": frozenset({"live", "retired", "rejected"}),
-    "live": frozenset({"retired", "rejected"}),
+    "live": frozenset({"unloaded", "retired", "rejected"}),
+    "unloaded": frozenset({"live", "rejected"}),  # the live version of a model that is off
     "retired": frozenset({"shadow", "live", "rejected"}),
     "rejected": frozenset({"registered"}),
 }
@@ -51,6 +52,11 @@ class Snapshot:
         """Raise UnknownModelError if nothing was ever registered under this name."""
         if not self.versions:
             raise UnknownModelError(self.model)
+
+    def check_loaded(self) -> None:
+        """Raise ConflictError if the model is off the data plane: it comes back as it went."""
+        if self.table is not None and not self.table.loaded:
+            raise ConflictError(f"model {self.model!r} is unloaded; load it first")
 
     def row(self, version: str) -> VersionRow:
         """Find a version.
@@ -90,6 +96,7 @@ class Plan:
     shadow: str | None
     previous: str | None
     arrival: VersionRow | None = None  # a version that was not there before
+    loaded: bool = True
 
 
 def plan_registration(
@@ -100,8 +107,10 @@ def plan_registration(
     ``candidate.state`` is "registered".
 
     Raises:
-        ConflictError: another content has this version, or it does not fit the live version.
+        ConflictError: another content has this version, it does not fit the live version, or the
+            model is unloaded.
     """
+    snapshot.check_loaded()
     known = snapshot.versions.get(candidate.version)
     if known is not None and known.digest != candidate.digest:
         raise ConflictError(
@@ -110,7 +119,7 @@ def plan_registration(
         )
     if known is not None and known.state == as_:
         return None
-    place = _place_live if as_ == "live" else _place_shadow
+    place = place_live if as_ == "live" else _place_shadow
     if known is not None and known.state != "rejected":
         return place(snapshot, known.version)
     plan = place(_with(snapshot, candidate), candidate.version)
@@ -124,13 +133,14 @@ def plan_registration(
 def plan_promotion(snapshot: Snapshot, version: str | None) -> Plan | None:
     """Make a version live, the shadow if none is named; None if it is live already."""
     snapshot.check_known()
+    snapshot.check_loaded()
     if version is None:
         if snapshot.table is None or snapshot.table.shadow is None:
             raise ConflictError(f"model {snapshot.model!r} has no shadow version; name a version")
         version = snapshot.table.shadow
     if snapshot.row(version).state == "live":
         return None
-    return _place_live(snapshot, version)
+    return place_live(snapshot, version)
 
 
 def plan_rollback(snapshot: Snapshot) -> Plan:
@@ -140,6 +150,7 @@ def plan_rollback(snapshot: Snapshot) -> Plan:
     one took away.
     """
     snapshot.check_known()
+    snapshot.check_loaded()
     table = snapshot.table
     if table is None or table.previous is None:
         raise ConflictError(f"model {snapshot.model!r} has no previous version to return to")
@@ -154,7 +165,7 @@ def plan_rollback(snapshot: Snapshot) -> Plan:
 def plan_rejection(snapshot: Snapshot, version: str) -> Plan | None:
     """Take a version out of every place it stands in; None if it is rejected already.
 
-    If it was live, the previous version answers again; without one, nobody does.
+    If it was live, the previous version answers again; nobody without one, or if unloaded.
     """
     snapshot.check_known()
     if snapshot.row(version).state == "rejected":
@@ -169,8 +180,9 @@ def plan_rejection(snapshot: Snapshot, version: str) -> Plan | None:
             live=table.live,
             shadow=table.shadow if table.shadow != version else None,
             previous=table.previous if table.previous != version else None,
+            loaded=table.loaded,
         )
-    if table.previous is not None:
+    if table.previous is not None and table.loaded:
         back = plan_rollback(snapshot)
         return replace(back, moves=(*rejected, Move(table.previous, "live")))
     shadow = () if table.shadow is None else (Move(table.shadow, "retired"),)
@@ -214,6 +226,7 @@ def build_table(snapshot: Snapshot, plan: Plan) -> RoutingTable | None:
         previous=plan.previous,
         dry_run=old.dry_run if old else (),
         explore=old.explore if old else True,
+        loaded=plan.loaded,
     )
 
 
@@ -222,7 +235,7 @@ def rung_versions(manifest: Manifest) -> list[str]:
     return [rung.version for rung in manifest.fallback if isinstance(rung, VersionRung)]
 
 
-def _place_live(snapshot: Snapshot, version: str) -> Plan:
+def place_live(snapshot: Snapshot, version: str) -> Plan:
     """Let a version answer; the one that did so far stays warm as the previous one."""
     _check_fits(snapshot, snapshot.row(version))
     table = snapshot.table

@@ -29,6 +29,7 @@ from gateway.registry.lifecycle import (
     plan_rejection,
     plan_rollback,
 )
+from gateway.registry.loading import plan_load, plan_unload
 from gateway.registry.routing import RoutingTable
 from models.bundle import Bundle
 from models.manifest import Manifest
@@ -121,6 +122,23 @@ class Registry:
             model, lambda snapshot: plan_rejection(snapshot, version), who=who, why=why
         )
 
+    def load(self, model: str, *, who: str) -> RoutingTable:
+        """Let a model answer: its live version, or the newest one if it has none.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            ConflictError: all its versions are rejected.
+        """
+        return _present(self._change(model, plan_load, who=who, why="loaded"))
+
+    def unload(self, model: str, *, who: str) -> RoutingTable | None:
+        """Take a model off the data plane until it is loaded; None if it has no live version.
+
+        Raises:
+            UnknownModelError: there is no such model.
+        """
+        return self._change(model, plan_unload, who=who, why="unloaded")
+
     def models(self) -> list[str]:
         """Names of all models, also of those without a live version."""
         with reading(self._engine) as connection:
@@ -142,15 +160,16 @@ class Registry:
         )
 
     def table(self, model: str) -> RoutingTable | None:
-        """Who answers for a model; None if nobody does."""
+        """Who answers for a model once it is loaded; None if nobody does."""
         with reading(self._engine) as connection:
             return _read(connection, model).table
 
     def tables(self) -> list[RoutingTable]:
-        """The routing tables of all models with a live version, by name."""
+        """The routing tables of all models that answer, by name: live and not unloaded."""
         query = select(tables.models.c.routing).order_by(tables.models.c.name)
         with reading(self._engine) as connection:
-            return [_load_table(text) for text in connection.scalars(query) if text is not None]
+            known = [_load_table(text) for text in connection.scalars(query) if text is not None]
+        return [table for table in known if table.loaded]
 
     def audit(self, model: str) -> list[AuditRow]:
         """Every transition of every version of a model, oldest first."""

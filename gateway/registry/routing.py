@@ -22,6 +22,7 @@ class RoutingTable(msgspec.Struct, frozen=True):
     previous: str | None = None  # what `rollback` returns to
     dry_run: tuple[str, ...] = ()  # guards that judge and record but never act
     explore: bool = True  # the kill switch; False serves the greedy choice
+    loaded: bool = True  # False: taken off the data plane; the rest says what comes back
 
     def ref(self, version: str) -> VersionRef | None:
         """Find a version that this table keeps warm."""

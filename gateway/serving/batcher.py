@@ -16,7 +16,7 @@ from functools import partial
 from gateway.dying import end_process
 from gateway.errors import ClientGoneError
 from gateway.registry.routing import RoutingTable
-from gateway.serving.microbatch import Item, Judged, Microbatch
+from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
 from gateway.serving.versions import Die, LoadedVersion
 from models.errors import StickyDeviceError
 
@@ -48,6 +48,7 @@ class Batcher:
         max_rows: int,
         inline_below_us: float,
         exploration_closed: Callable[[], str | None],
+        count_batch: Callable[[str, Stamps], None] | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
         die: Die = end_process,
     ) -> None:
@@ -55,6 +56,7 @@ class Batcher:
         self._max_rows = max_rows
         self._inline_below_ns = inline_below_us * NS_PER_US
         self._exploration_closed = exploration_closed
+        self._count_batch = count_batch  # a batch that the model of this version answered
         self._now_ns = now_ns
         self._die = die  # when the device is lost: this process must answer nothing any more
         self._waiting: deque[_Waiting] = deque()
@@ -216,6 +218,8 @@ class Batcher:
         try:
             judged = done.result()
             _learn_cost(batch[0].version, judged[0])
+            if self._count_batch is not None and any(one.outputs is not None for one in judged):
+                self._count_batch(batch[0].version.ref.version, judged[0].stamps)
             for waiting, answer in zip(batch, judged, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)

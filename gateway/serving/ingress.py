@@ -5,6 +5,7 @@ Steps 9 and 10 of a request's life are here: answer, then record.
 
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from gateway.errors import (
     MethodNotAllowedError,
     NotFoundError,
     ShedError,
+    UnsupportedError,
     error_body,
 )
 from gateway.oip import MEDIA_TYPE
@@ -27,27 +29,38 @@ from gateway.record.ids import prediction_id
 from gateway.serving.body import read_body
 from gateway.serving.codec import encode_answer
 from gateway.serving.deadline import NS_PER_MS, NS_PER_US
+from gateway.serving.description import answering, configure_model, describe_model
 from gateway.serving.edge import known_request_id
 from gateway.serving.grpc_codec import parse_message, write_message
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
 from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.rest import HEADER_LENGTH, parse_envelope
-from gateway.serving.versions import LoadedVersion, Versions
+from gateway.serving.statistics import VersionStats, as_json
+from gateway.serving.versions import Versions
 
 log = logging.getLogger(__name__)
 
 JSON = b"application/json"  # exactly: KServe's client compares for equality
 BINARY = b"application/octet-stream"
 PROTOBUF = MEDIA_TYPE.encode()  # what the gRPC front sends
-PLATFORMS = {"onnx": "onnxruntime_onnx", "torch": "pytorch_export", "constant": "handrail_constant"}
+# Of the protocol's extensions, but nobody answers here.
+NOT_SERVED = {
+    "generate": "generation",
+    "generate_stream": "generation",
+    "trace/setting": "changing trace settings",
+}
+VERBS = frozenset({"infer", "feedback", "ready", "config", "stats", "", *NOT_SERVED})
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # as `models.manifest.Version`
 
 Feedback = Callable[[bytes, str], Awaitable[dict[str, Any]]]  # body, content type -> receipt
+CountsOfAll = Callable[[], Awaitable[list[VersionStats]]]  # of all replicas of the model
 Headers = dict[bytes, bytes]
 
 
 class Ingress:
-    """ASGI application of one model: infer, feedback, metadata, ready."""
+    """ASGI application of one model: infer, feedback, and what it tells about itself."""
 
     def __init__(
         self,
@@ -57,7 +70,9 @@ class Ingress:
         pipeline: Pipeline,
         recording: Recording,
         feedback: Feedback,
+        statistics: CountsOfAll,
         max_body_bytes: int,
+        max_batch_rows: int,
     ) -> None:
         self._model = model
         self._prefix = f"/v2/models/{model}"
@@ -65,7 +80,9 @@ class Ingress:
         self._pipeline = pipeline
         self._recording = recording
         self._feedback = feedback
+        self._statistics = statistics
         self._max_body_bytes = max_body_bytes
+        self._max_batch_rows = max_batch_rows
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request; every failure leaves in the error contract."""
@@ -81,9 +98,11 @@ class Ingress:
             elif verb == "feedback":
                 _need(scope, "POST")
                 await self._take_feedback(headers, receive, send)
+            elif verb in NOT_SERVED:
+                raise UnsupportedError(NOT_SERVED[verb])
             else:
                 _need(scope, "GET")
-                await self._describe(version, verb, send)
+                await _send(200, orjson.dumps(await self._describe(version, verb)), send)
         except ClientGoneError:
             return
         except GatewayError as error:
@@ -100,10 +119,13 @@ class Ingress:
         parts = below.removeprefix("/").split("/")
         version = None
         if parts[0] == "versions" and len(parts) >= 2:
-            version, parts = parts[1], parts[2:] or [""]
-        if len(parts) != 1 or parts[0] not in ("infer", "feedback", "ready", "") or version == "":
+            version, parts = parts[1], parts[2:]
+            if not _VERSION.fullmatch(version):
+                raise NotFoundError
+        verb = "/".join(parts)
+        if verb not in VERBS:
             raise NotFoundError
-        return version, parts[0]
+        return version, verb
 
     async def _infer(
         self,
@@ -187,30 +209,20 @@ class Ingress:
         receipt = await self._feedback(body, headers.get(b"content-type", b"").decode("latin-1"))
         await _send(200, orjson.dumps(receipt), send)
 
-    async def _describe(self, version: str | None, verb: str, send: Send) -> None:
+    async def _describe(self, version: str | None, verb: str) -> dict[str, Any]:
+        """Tell what was asked about a version, the live one if none is named."""
         view = self._versions.view
         loaded = view.version(version)
-        if verb == "ready":
-            await _send(200, orjson.dumps({"name": self._model, "ready": True}), send)
-            return
         if verb == "feedback":
             raise MethodNotAllowedError("POST")
-        answering = [name for name in view.loaded if name != view.table.shadow]
-        await _send(200, orjson.dumps(_metadata(self._model, loaded, answering)), send)
-
-
-def _metadata(model: str, version: LoadedVersion, answering: list[str]) -> dict[str, Any]:
-    def told(specs: Any) -> list[dict[str, Any]]:
-        return [{"name": s.name, "datatype": s.datatype, "shape": s.shape} for s in specs]
-
-    signature = version.manifest.signature
-    return {
-        "name": model,
-        "versions": sorted(answering),
-        "platform": PLATFORMS[version.manifest.runtime.kind],
-        "inputs": told(signature.inputs),
-        "outputs": told(signature.outputs),
-    }
+        if verb == "ready":
+            return {"name": self._model, "ready": True}
+        if verb == "config":
+            return configure_model(view, loaded, max_rows=self._max_batch_rows)
+        if verb == "stats":
+            wanted = answering(view) if version is None else [version]
+            return as_json(s for s in await self._statistics() if s.version in wanted)
+        return describe_model(view, loaded)
 
 
 async def _gone(receive: Receive) -> None:

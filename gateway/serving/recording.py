@@ -23,6 +23,7 @@ from gateway.record.journal import GroupCommitter
 from gateway.serving.codec import DATATYPES, to_bytes
 from gateway.serving.microbatch import Judged
 from gateway.serving.pipeline import Answer, Progress
+from gateway.serving.statistics import Statistics
 from gateway.serving.verdicts import Verdicts
 from guards.verdict import Action
 
@@ -41,11 +42,12 @@ class Arrival:
 
 
 class Recording:
-    """Turns what happened to a request into a record in the journal."""
+    """Turns what happened to a request into counts, and a record in the journal."""
 
-    def __init__(self, journal: GroupCommitter, model: str) -> None:
+    def __init__(self, journal: GroupCommitter, model: str, statistics: Statistics) -> None:
         self._journal = journal
         self._model = model
+        self._statistics = statistics
 
     def record(
         self,
@@ -58,6 +60,7 @@ class Recording:
     ) -> None:
         """Write one record; exactly one of ``answer`` and ``error`` is given."""
         finished_ns = time.perf_counter_ns()
+        self._count(arrival, progress, finished_ns, answer=None if error is not None else answer)
         item, judged = progress.item, progress.judged
         version = answer.version if answer is not None else progress.version
         verdicts = answer.verdicts if answer is not None else _verdicts(progress)
@@ -103,6 +106,30 @@ class Recording:
                     cache_age_ns=0 if answer is None else answer.cache_age_ns,
                 )
             )
+        )
+
+    def _count(
+        self, arrival: Arrival, progress: Progress, finished_ns: int, *, answer: Answer | None
+    ) -> None:
+        """Count the request for the version that answered, or was asked; see `Statistics`."""
+        if answer is None:
+            if progress.version is not None:
+                self._statistics.count_failure(
+                    progress.version.ref.version,
+                    wall_ns=arrival.wall_ns,
+                    duration_ns=finished_ns - arrival.arrived_ns,
+                )
+            return
+        assert progress.item is not None
+        own = progress.judged if progress.fallback is None else None
+        self._statistics.count_answer(
+            answer.version.ref.version,
+            progress.item.rows,
+            wall_ns=arrival.wall_ns,
+            arrived_ns=arrival.arrived_ns,
+            decoded_ns=progress.decoded_ns,
+            finished_ns=finished_ns,
+            stamps=None if own is None else own.stamps,
         )
 
 

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,19 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
 from gateway.serving.breaker import Breakers
+from gateway.serving.description import answering
 from gateway.serving.edge import ShortWay
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ingress import Feedback, Ingress
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
+from gateway.serving.statistics import Statistics, VersionStats, total
 from gateway.serving.versions import LoadedVersion, Versions
 
 log = logging.getLogger(__name__)
+
+CountsByReplica = Callable[[], Awaitable[list[list[VersionStats]]]]
 
 
 class Replica:
@@ -44,6 +48,7 @@ class Replica:
         config: Config,
         *,
         feedback: Feedback,
+        counts: CountsByReplica,
         protect: Callable[[ASGIApp], ASGIApp] | None,
         salt: bytes,
     ) -> None:
@@ -53,6 +58,8 @@ class Replica:
             model: Name of the model.
             config: Settings of the gateway.
             feedback: Stores labels; given, because labels belong to a layer beside this one.
+            counts: Asks every replica of the model, this one too, for its `statistics`; who does
+                not answer is left out.
             protect: Puts a check of keys in front; None: inference is open.
             salt: Secret of the exploration draws, the same in every replica.
         """
@@ -60,6 +67,8 @@ class Replica:
         self._config = config
         self._salt = salt
         self._breakers = Breakers(now_ns=time.perf_counter_ns, random=random.random)
+        self._statistics = Statistics(model)
+        self._counts = counts
         self._tables = TableSource(model, config)
         store = ArtifactStore(config.artifacts_url)
         self._versions = Versions(
@@ -82,6 +91,7 @@ class Replica:
             max_rows=settings.max_batch_rows,
             inline_below_us=settings.inline_below_us,
             exploration_closed=lambda: None if journal.healthy else "journal",
+            count_batch=self._statistics.count_batch,
         )
         rungs = Batcher(
             ThreadPoolExecutor(1, thread_name_prefix="rung"),
@@ -105,9 +115,11 @@ class Replica:
             self._model,
             versions=self._versions,
             pipeline=pipeline,
-            recording=Recording(self._journal, self._model),
+            recording=Recording(self._journal, self._model, self._statistics),
             feedback=feedback,
+            statistics=self._statistics_of_all,
             max_body_bytes=self._config.server.max_body_bytes,
+            max_batch_rows=settings.max_batch_rows,
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -132,6 +144,14 @@ class Replica:
 
     def _breaker(self, loaded: LoadedVersion) -> str:
         return self._breakers.of(loaded.ref.digest, model=self._model).state.value
+
+    def statistics(self) -> list[VersionStats]:
+        """Tell what this replica has counted since it started."""
+        return self._statistics.told(answering(self._versions.view))
+
+    async def _statistics_of_all(self) -> list[VersionStats]:
+        """Add up what the replicas of this model have counted, this one alone if none answers."""
+        return total(await self._counts() or [self.statistics()])
 
     async def _switch(self, table: RoutingTable) -> int:
         revision = await self._versions.apply(table)

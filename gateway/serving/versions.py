@@ -72,7 +72,10 @@ class View:
 
         Raises:
             UnknownModelError: it is not warm here, or it is a shadow, which never answers.
+            NotReadyError: the model is unloaded.
         """
+        if not self.table.loaded:
+            raise NotReadyError(f"model {self.table.model!r} is unloaded")
         if name is None:
             return self.live
         if name not in self.loaded or (name == self.table.shadow and name != self.table.live):

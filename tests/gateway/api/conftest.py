@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from gateway.api.app import build_api
+from gateway.api.fleet import Movement
 from gateway.config import Config, load_config
 from gateway.errors import NotReadyError
 from gateway.registry.artifacts import ArtifactStore
@@ -30,6 +31,8 @@ class HandFleet:
     pushed: list[RoutingTable] = field(default_factory=list)
     shadow_changes: int = 0
     unready: set[str] = field(default_factory=set)
+    answers: dict[str, list[str]] = field(default_factory=dict)  # model -> versions
+    movements: dict[str, Movement] = field(default_factory=dict)
     fails_to_deploy: bool = False
     hold: asyncio.Event | None = None  # a deployment waits for it
     delays_s: list[float] = field(default_factory=list)  # of the next pushes
@@ -48,6 +51,15 @@ class HandFleet:
         await asyncio.sleep(self.delays_s.pop(0) if self.delays_s else 0)
         self.pushed.append(table)
         return self.replicas
+
+    async def statistics(self, model: str) -> list[dict[str, Any]]:
+        return [{"name": model, "version": v} for v in await self.answering(model)]
+
+    async def answering(self, model: str) -> list[str]:
+        return self.answers.get(model, [])
+
+    async def moving(self) -> dict[str, Movement]:
+        return self.movements
 
     async def ready(self, model: str) -> bool:
         if model in self.unready:

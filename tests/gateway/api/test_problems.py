@@ -17,7 +17,7 @@ from tests.gateway.api.conftest import connect
         ("GET", "/docs", 404, "not_found"),
         ("GET", "/redoc", 404, "not_found"),
         ("GET", "/api/v1/nowhere", 404, "not_found"),
-        ("POST", "/v2/repository/models/toy/load", 404, "not_found"),
+        ("POST", "/v2/repository/models/toy/reload", 404, "not_found"),
         ("POST", "/v2", 405, "method_not_allowed"),
         ("PUT", "/api/v1/models/toy/promote", 405, "method_not_allowed"),
         ("GET", "/api/v1/models/" + "x" * 64, 400, "bad_request"),

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -80,6 +80,21 @@ def test_no_sequence_of_calls_makes_the_registry_inconsistent(
         def reject(self, version: str) -> None:
             self.attempt(lambda: self.registry.reject("toy", version, who="gate", why="broken"))
 
+        @rule()
+        def load(self) -> None:
+            self.attempt(lambda: self.registry.load("toy", who="bob"))
+
+        @rule()
+        def unload(self) -> None:
+            before = self.registry.table("toy")
+            self.attempt(lambda: self.registry.unload("toy", who="bob"))
+            after = self.registry.table("toy")
+            if before is not None:
+                assert after is not None
+                assert not after.loaded
+                assert (after.live, after.shadow) == (before.live, before.shadow)
+                assert (after.previous, after.versions) == (before.previous, before.versions)
+
         @invariant()
         def the_audit_explains_every_state(self) -> None:
             entries = self.registry.audit("toy")
@@ -113,9 +128,12 @@ def test_no_sequence_of_calls_makes_the_registry_inconsistent(
             }
             if table is None:
                 assert not places["live"]
+                assert not places["unloaded"]
                 assert not places["shadow"]
                 return
-            assert places["live"] == [table.live]
+            assert places["live"] == ([table.live] if table.loaded else [])
+            assert places["unloaded"] == ([] if table.loaded else [table.live])
+            assert self.registry.tables() == ([table] if table.loaded else [])
             assert places["shadow"] == ([table.shadow] if table.shadow else [])
             if table.previous is not None:
                 assert rows[table.previous].state in ("retired", "shadow")
@@ -136,7 +154,7 @@ def test_no_sequence_of_calls_makes_the_registry_inconsistent(
     )
 
 
-STATES: tuple[State, ...] = ("registered", "shadow", "canary", "live", "retired", "rejected")
+STATES: tuple[State, ...] = get_args(State)
 
 
 def check_warm(table: RoutingTable, rows: dict[str, Any]) -> None:

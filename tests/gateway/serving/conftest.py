@@ -16,11 +16,13 @@ from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
 from gateway.serving.breaker import Breakers
+from gateway.serving.description import answering
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ingress import Ingress
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
+from gateway.serving.statistics import Statistics, VersionStats, total
 from gateway.serving.versions import Versions
 from models.bundle import Bundle
 from models.examples.breast_cancer import build_breast_cancer
@@ -76,14 +78,17 @@ async def serve() -> AsyncIterator[Serve]:
         paths = {bundle.digest: bundle.path for bundle in bundles}
         versions = Versions(paths.__getitem__, salt=b"the salt of the tests")
         await versions.apply(table(*bundles, **fields))
+        name = bundles[0].manifest.name
+        statistics = Statistics(name)
         batcher, rungs = (
             Batcher(
                 ThreadPoolExecutor(1),
                 max_rows=256,
                 inline_below_us=inline_below_us,
                 exploration_closed=lambda: None,
+                count_batch=count,
             )
-            for _ in range(2)
+            for count in (statistics.count_batch, None)
         )
         admission = Admission(batcher, max_queued_rows=max_queued_rows, max_in_flight_bytes=1 << 28)
         pipeline = Pipeline(
@@ -100,13 +105,17 @@ async def serve() -> AsyncIterator[Serve]:
             feedback.append((body, content_type))
             return {"accepted": 1}
 
-        name = bundles[0].manifest.name
+        async def counted() -> list[VersionStats]:
+            return total([statistics.told(answering(versions.view))])
+
         ingress = Ingress(
             name,
             versions=versions,
             pipeline=pipeline,
-            recording=Recording(kept, name),  # type: ignore[arg-type]
+            recording=Recording(kept, name, statistics),  # type: ignore[arg-type]
             feedback=take,
+            statistics=counted,
+            max_batch_rows=256,
             max_body_bytes=max_body_bytes,
         )
         client = httpx.AsyncClient(
