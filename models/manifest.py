@@ -88,6 +88,12 @@ class Signature(Settings):
         return self
 
     @property
+    def answer(self) -> TensorSpec:
+        """The output that holds the answer: by role, else the first."""
+        named = (spec for spec in self.outputs if spec.role not in (None, "embedding"))
+        return next(named, self.outputs[0])
+
+    @property
     def numeric_inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that guards can judge."""
         return tuple(spec for spec in self.inputs if spec.datatype != "BYTES")
@@ -213,6 +219,7 @@ class Manifest(Settings):
         self._check_graphs()
         self._check_rungs()
         self._check_features()
+        self._check_answer()
         unknown = set(self.capture.redact) - {spec.name for spec in self.signature.inputs}
         if unknown:  # a slip of the pen here would record what must not be
             raise ValueError(f"capture.redact names no input: {sorted(unknown)}")
@@ -246,6 +253,12 @@ class Manifest(Settings):
             raise ValueError("runtime and model rungs must each have a file of their own")
         if sum(isinstance(rung, CacheRung) for rung in self.fallback) > 1:
             raise ValueError("a ladder has at most one cache rung")
+
+    def _check_answer(self) -> None:
+        if self.signature.answer.datatype != "BYTES":
+            return
+        if self.explore.kind != "none" or self.guards.output.min_confidence:
+            raise ValueError("explore and guards.output.min_confidence need an answer of numbers")
 
     def _check_features(self) -> None:
         features = self.guards.schema_.features

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import Signature, TensorSpec
+from models.manifest import Signature
 from models.runtime.protocol import Tensors
 
 _RANKED = frozenset({"probabilities", "logits", "scores", None})  # one number per class
@@ -18,15 +18,9 @@ _TEXT_BYTES = 6  # of the digest that stands for a text: a float64 holds 2**48 n
 _CUT = {"probabilities": 0.5, "logits": 0.0}  # of the one number that a binary model gives
 
 
-def answer_output(signature: Signature) -> TensorSpec:
-    """Pick the output that holds the answer: by role, else the first."""
-    outputs = signature.outputs
-    return next((spec for spec in outputs if spec.role not in (None, "embedding")), outputs[0])
-
-
 def answers_classes(signature: Signature) -> bool:
     """Whether the predictions are classes, so that being right is a matter of equality."""
-    spec = answer_output(signature)
+    spec = signature.answer
     if spec.datatype == "BYTES":
         return True
     if spec.role is None and spec.row_width == 1:
@@ -43,7 +37,7 @@ def predicted(outputs: Tensors, signature: Signature) -> NDArray[np.float64]:
     Several values in one row are not one number: they come out as NaN, which agrees with
     nothing.
     """
-    spec = answer_output(signature)
+    spec = signature.answer
     answer: NDArray[Any] = outputs[spec.name].reshape(-1, spec.row_width)
     if spec.datatype == "BYTES":
         return np.array([text_number(*row) for row in answer.tolist()], np.float64)

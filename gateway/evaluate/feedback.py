@@ -10,7 +10,6 @@ from gateway.evaluate.labels import LabelStore, check_labels, parse_feedback
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.registry import Registry
-from models.prediction import answer_output
 
 
 class FeedbackSink:
@@ -45,4 +44,4 @@ class FeedbackSink:
         artifacts = ArtifactStore(self._artifacts_url)
         registry = Registry(open_database(self._database_url), artifacts)
         newest = registry.versions(self._model)[-1].manifest
-        return answer_output(newest.signature).datatype == "BYTES"
+        return newest.signature.answer.datatype == "BYTES"

@@ -22,7 +22,6 @@ from models.errors import ModelError, StickyDeviceError
 from models.features import feature_rows
 from models.manifest import Manifest, TensorSpec
 from models.parity import check_golden
-from models.prediction import answer_output
 from models.runtime.catalog import open_runtime
 from models.runtime.fitting import RowLimit, predict_fitting
 from models.runtime.protocol import Runtime
@@ -190,7 +189,7 @@ def _load_model(ref: VersionRef, bundle: Bundle, chain: GuardChain) -> LoadedVer
         runtime,
         chain,
         None,
-        answer_output(bundle.manifest.signature),
+        bundle.manifest.signature.answer,
         cost,
         limit,
         model_ns,

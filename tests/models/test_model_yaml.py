@@ -179,3 +179,18 @@ manifests = st.builds(
 @given(manifest=manifests)
 def test_a_manifest_reads_back_as_it_was_written(manifest: Manifest) -> None:
     assert parse_manifest(render_manifest(manifest)) == manifest
+
+
+TEXT = PLAIN.replace("FP32, shape: [-1, 2], role: probabilities", "BYTES, shape: [-1]")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("provenance:", "explore: {kind: single}\nprovenance:"),
+        ("  outlier:", "  output: {min_confidence: 0.5}\n  outlier:"),
+    ],
+)
+def test_what_needs_numbers_is_refused_where_the_answer_is_text(old: str, new: str) -> None:
+    assert parse_manifest(TEXT.encode()).signature.answer.datatype == "BYTES"
+    assert "need an answer of numbers" in refusal(TEXT.replace(old, new, 1))
