@@ -90,7 +90,7 @@ def _parse(tensor: RequestedInput, decoder: "msgspec.json.Decoder[list[Any]]") -
             raise _does_not_fit(tensor) from None
         problem = f"input {tensor.name}, data: {error}"
         raise BadRequestError(problem, code="wrong_data") from None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         problem = f"input {tensor.name}: data is not valid JSON"
         raise BadRequestError(problem, code="malformed_json") from None
 

@@ -114,6 +114,7 @@ JSON_FAULTS = [
     Fault("no JSON", "malformed_json", b"inputs=x&s=" + CANARY.encode()),
     Fault("a form", "malformed_json", b"a=1", headers=((b"content-type", b"multipart/form-data"),)),
     Fault("no UTF-8", "malformed_json", b'{"id": "\xff"}'),
+    Fault("no UTF-8 in a tensor", "malformed_json", message().replace(b'["a"]', b'["\xff"]')),
     Fault("cut off", "malformed_json", message()[:-1]),
     Fault("something after it", "malformed_json", message() + b"{}"),
     Fault("no object", "malformed_request", b"[]"),
