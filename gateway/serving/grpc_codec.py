@@ -65,7 +65,7 @@ def parse_message(body: bytes, _: Signature) -> Envelope:
         raise _malformed(f"inputs: 1 to {TENSORS_MAX} are needed, got {len(message.inputs)}")
     if len(message.outputs) > TENSORS_MAX:
         raise _malformed(f"outputs: at most {TENSORS_MAX}, got {len(message.outputs)}")
-    inputs = tuple(_input(tensor) for tensor in message.inputs)
+    inputs = tuple(_input(tensor, place) for place, tensor in enumerate(message.inputs))
     outputs = tuple(
         RequestedOutput(_text(asked.name, "outputs: name"), _parameters(asked.parameters))
         for asked in message.outputs
@@ -79,14 +79,15 @@ def parse_message(body: bytes, _: Signature) -> Envelope:
     )
 
 
-def _input(tensor: Any) -> RequestedInput:
+def _input(tensor: Any, place: int) -> RequestedInput:
+    """Read what is announced; called by its place until its name is known to be the model's."""
     name = _text(tensor.name, "inputs: name")
     shape = tuple(tensor.shape)
     if not 1 <= len(shape) <= RANK_MAX or not all(0 <= size <= DIM_MAX for size in shape):
-        problem = f"input {name}: a shape has 1 to {RANK_MAX} dimensions, each 0 to {DIM_MAX}"
+        problem = f"input {place}: a shape has 1 to {RANK_MAX} dimensions, each 0 to {DIM_MAX}"
         raise BadRequestError(problem, code="wrong_shape")
     if len(tensor.datatype) > DATATYPE_MAX:
-        raise BadRequestError(f"input {name}: unknown datatype", code="wrong_datatype")
+        raise BadRequestError(f"input {place}: unknown datatype", code="wrong_datatype")
     return RequestedInput(name, shape, tensor.datatype, _parameters(tensor.parameters))
 
 
@@ -94,7 +95,8 @@ def _parts(message: Any) -> dict[str, memoryview]:
     """Give the bytes of each input, by name."""
     raw = message.raw_input_contents
     if not raw:
-        return {tensor.name: memoryview(_typed_part(tensor)) for tensor in message.inputs}
+        tensors = enumerate(message.inputs)
+        return {tensor.name: memoryview(_typed_part(tensor, place)) for place, tensor in tensors}
     if any(tensor.HasField("contents") for tensor in message.inputs):
         problem = "give raw_input_contents for all inputs, or contents in each, not both"
         raise BadRequestError(problem, code="wrong_data")
@@ -104,7 +106,7 @@ def _parts(message: Any) -> dict[str, memoryview]:
     return {tensor.name: memoryview(part) for tensor, part in zip(message.inputs, raw, strict=True)}
 
 
-def _typed_part(tensor: Any) -> bytes:
+def _typed_part(tensor: Any, place: int) -> bytes:
     """Write typed contents as the binary extension has them.
 
     Raises:
@@ -114,10 +116,10 @@ def _typed_part(tensor: Any) -> bytes:
         return b""  # the model's signature has a better reason to refuse it
     field = CONTENTS.get(tensor.datatype)
     if field is None:
-        problem = f"input {tensor.name}: {tensor.datatype} goes in raw_input_contents only"
+        problem = f"input {place}: {tensor.datatype} goes in raw_input_contents only"
         raise BadRequestError(problem, code="wrong_data")
     if any(filled.name != field for filled, _ in tensor.contents.ListFields()):
-        problem = f"input {tensor.name}: {tensor.datatype} goes in {field}, and in no other"
+        problem = f"input {place}: {tensor.datatype} goes in {field}, and in no other"
         raise BadRequestError(problem, code="wrong_data")
     values = getattr(tensor.contents, field)
     if tensor.datatype == "BYTES":
@@ -126,7 +128,7 @@ def _typed_part(tensor: Any) -> bytes:
     wide = np.dtype(f"{dtype.kind}{max(dtype.itemsize, 4)}") if dtype.kind in "iu" else dtype
     numbers = np.fromiter(values, wide, len(values))
     if wide != dtype and (numbers.astype(dtype) != numbers).any():
-        problem = f"input {tensor.name}: a number does not fit {tensor.datatype}"
+        problem = f"input {place}: a number does not fit {tensor.datatype}"
         raise BadRequestError(problem, code="wrong_data")
     return to_bytes(numbers.astype(dtype))
 
@@ -141,8 +143,7 @@ def _parameters(given: Mapping[str, Any]) -> Parameters:
     for name, parameter in given.items():
         choice = parameter.WhichOneof("parameter_choice")
         if choice is None:
-            problem = f"parameter {_text(name, 'parameters: name')} has no value"
-            raise BadRequestError(problem, code="bad_parameter")
+            raise BadRequestError("a parameter has no value", code="bad_parameter")
         if name not in _OF_REST:
             value = getattr(parameter, choice)
             if choice == "string_param":

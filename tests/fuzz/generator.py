@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
+from gateway.oip import MEDIA_TYPE
+from gateway.oip import inference_pb2 as pb
 from tests.fuzz.asgi import Sent
 from tests.fuzz.faults import CANARY, bomb
 from tests.fuzz.json_tree import mutate, text, tree
 from tests.fuzz.lies import HEADER_LENGTH, LIES, S_DATA, X_DATA, Claim
+from tests.fuzz.messages import MESSAGE_WAYS, MESSAGES
 
 NUMBERS = (
     b"", b"0", b"-1", b"+1", b"1.5", b"1e3", b"x", b"\xb2", b"\xff", b"9" * 12, b"9" * 13,
@@ -104,6 +107,17 @@ def noise(rng: random.Random) -> Sent:
     return Sent(rng.randbytes(rng.choice((0, 1, 7, 100, 5000))))
 
 
+def damaged_message(rng: random.Random) -> Sent:
+    """Break the bytes of a protobuf message, as the gRPC front hands it on, or what it says."""
+    message = pb.ModelInferRequest.FromString(rng.choice(MESSAGES))
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        rng.choice(MESSAGE_WAYS)(message, rng)
+    body = message.SerializeToString()
+    if rng.random() < 0.4:
+        body = damage(body, rng)
+    return Sent(body, ((b"content-type", MEDIA_TYPE.encode()),))
+
+
 def bad_path(rng: random.Random) -> Sent:
     """Ask for a path that is not one, by any method."""
     root = rng.choice(("/v2/models/pair", "/v2/models/pair/versions", "/v2/models", ""))
@@ -133,5 +147,5 @@ def damage(body: bytes, rng: random.Random) -> bytes:
 
 KINDS: tuple[Callable[[random.Random], Sent], ...] = (
     json_mutation, json_mutation, json_mutation, binary_lie, bad_header, bad_encoding,
-    damaged_bytes, damaged_bytes, noise, bad_path,
+    damaged_bytes, damaged_bytes, damaged_message, damaged_message, noise, bad_path,
 )  # fmt: skip

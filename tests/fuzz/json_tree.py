@@ -9,11 +9,11 @@ from tests.fuzz.faults import CANARY
 
 # A tree is a list, a `Pairs`, a `Token`, or anything that `json` writes.
 HOSTILE = (
-    "NaN", "-Infinity", "1e999", "-1e999", "9" * 5000, "-0", "-1", "0", "1.5", "1e2", "true",
-    str(2**31), str(2**32), str(2**62), str(2**63), str(2**64), str(-(2**63)), "01", "+1", ".5",
-    '"\\ud800"', '"\\u0000"', '"\\x"', f'"{CANARY}"', '""', '"' + CANARY * 500 + '"', "[", "}",
-    "'a'", "null", "{}", "[]", "[[]]", '{"a": 1, "a": 2}', "[" * 100 + "]" * 100, "[1,]", "[null]", '[""]',
-    "\xff",
+    "NaN", "-Infinity", "1e999", "-1e999", "9" * 5000, "-0", "-1", "0", "1.5", "1e2",
+    "01", "+1", ".5", "true", "null", "'a'", "[", "}", "{}", "[]", "[[]]", "[1,]", "[null]",
+    str(2**31), str(2**32), str(2**62), str(2**63), str(2**64), str(-(2**63)),
+    '"\\ud800"', '"\\u0000"', '"\\x"', '""', '[""]', "\xff", f'"{CANARY}"', f'"{CANARY * 500}"',
+    '{"a": 1, "a": 2}', "[" * 100 + "]" * 100,
 )  # fmt: skip
 KEYS = (
     "inputs", "outputs", "parameters", "id", "name", "shape", "datatype", "data", "timeout",

@@ -36,6 +36,8 @@ async def failures(app: ASGIApp, count: int, seed: int) -> tuple[list[Any], Coun
     for sent in bad_requests(count, seed):
         try:
             reply = await ask(app, sent)
+            if reply.took_s > HANG_S:  # a busy machine stalls now and then, a hang hangs again
+                reply = await ask(app, sent)
         except Exception as crash:  # noqa: BLE001  whatever it is, it is a finding
             wrong.append((sent, [f"crashed: {crash!r}"]))
             continue
@@ -90,4 +92,4 @@ async def test_the_harness_sees_a_crash_and_a_hang() -> None:
     hung, _ = await failures(hang, 1, seed=1)
 
     assert "crashed" in crashed[0][1][0]
-    assert hung[0][1] == ["took 1.1 s"]
+    assert hung[0][1][0].startswith("took")
