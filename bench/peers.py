@@ -84,7 +84,6 @@ def main() -> None:
     parser.add_argument("--servers", default="", help="names with commas between; default: all")
     parser.add_argument("--lock", type=Path, help="file to lock while a server is up")
     asked = parser.parse_args()
-    until_s = time.monotonic() + asked.budget_s
     settings = {"seconds": asked.seconds, "rounds": asked.rounds}
     runs: Runs = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -94,6 +93,7 @@ def main() -> None:
         requests = build_requests(files)
         probe, _ = requests["json"].http()
         servers = starts(asked.servers, files, own=partial(handrail, bundles, key), probe=probe)
+        until_s = time.monotonic() + asked.budget_s  # the environments are there by now
         longest_s, left_out = 0.0, 0
         for turn in range(asked.rounds):
             for name, start in servers.items():

@@ -65,10 +65,15 @@ def test_model_ready_and_metadata(stub: Any) -> None:
     assert stub.ModelReady(pb.ModelReadyRequest(name="identity")).ready
     metadata = stub.ModelMetadata(pb.ModelMetadataRequest(name="identity", version="1"))
     assert metadata.name == "identity"
-    assert "1" in metadata.versions
     assert {tensor.datatype for tensor in metadata.inputs} == set(MODELS["identity"])
 
 
+@pytest.mark.extension("versions")
+def test_model_metadata_lists_the_versions(stub: Any) -> None:
+    assert "1" in stub.ModelMetadata(pb.ModelMetadataRequest(name="identity")).versions
+
+
+@pytest.mark.extension("grpc.health.v1")
 def test_health_service_serves(target: Target) -> None:
     assert target.grpc is not None
     with grpc.insecure_channel(target.grpc) as channel:
@@ -89,6 +94,7 @@ def test_raw_contents_of_every_datatype_come_back_as_they_went(stub: Any, model:
     assert response.model_version == "1"
 
 
+@pytest.mark.own  # the protocol leaves open in which form the answer comes
 def test_typed_contents_are_read_and_answered_raw(stub: Any) -> None:
     arrays = rows_of(MODELS["identity"])
     found = arrays_of(stub.ModelInfer(typed_request(arrays)))
@@ -137,6 +143,7 @@ def test_lies_are_invalid_arguments(stub: Any) -> None:
         assert code_of(stub.ModelInfer, lie) == grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.extension("model_configuration, statistics")
 def test_configuration_and_statistics(stub: Any) -> None:
     config = stub.ModelConfig(pb.ModelConfigRequest(name="identity")).config
     assert config.name == "identity"
@@ -149,6 +156,7 @@ def test_configuration_and_statistics(stub: Any) -> None:
     assert stats.inference_stats.success.ns > 0
 
 
+@pytest.mark.extension("model_repository")
 def test_the_repository_is_listed(stub: Any) -> None:
     index = stub.RepositoryIndex(pb.RepositoryIndexRequest())
     assert {"identity", "half"} <= {model.name for model in index.models}
