@@ -54,6 +54,9 @@ class ServingSettings(Settings):
 
     replicas: int = Field(1, ge=1, le=64, description="Replicas per model.")
     replica_cpus: float = Field(0.1, gt=0, description="Scheduling share of one replica.")
+    replica_gpus: float = Field(
+        0.0, ge=0, description="Share of a GPU that Ray sets aside for one replica; 0: any it sees."
+    )
     max_batch_rows: int = Field(256, ge=1, description="Rows in one micro-batch at most.")
     max_queued_rows: int = Field(8192, ge=1, description="Rows waiting in a replica at most.")
     max_in_flight_bytes: int = Field(

@@ -62,7 +62,10 @@ def model_app(model: str, config: Config, salt: bytes) -> serve.Application:
         name="Replica",
         num_replicas=config.serving.replicas,
         max_ongoing_requests=100_000,  # admission is ours; Serve's semaphore must never bind
-        ray_actor_options={"num_cpus": config.serving.replica_cpus},
+        ray_actor_options={
+            "num_cpus": config.serving.replica_cpus,
+            "num_gpus": config.serving.replica_gpus,
+        },
         health_check_period_s=2,
         health_check_timeout_s=5,
         max_constructor_retry_count=3,
