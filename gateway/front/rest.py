@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, NotReadyError
 from gateway.front.calls import Call
 from gateway.front.route import malformed, model_path
 from gateway.front.statuses import abort, failure_in, failure_of
@@ -98,6 +98,8 @@ async def is_ready(ask: Ask, path: str) -> bool:
     """Ask for readiness, where an error is an answer."""
     try:
         await ask(path)
+    except NotReadyError:
+        return False
     except RefusedError as refused:
         if refused.reply.status not in NOT_READY:
             raise

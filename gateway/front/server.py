@@ -110,6 +110,7 @@ class Front:
         try:
             self._port = server.add_insecure_port(f"{self._config.server.host}:{self._port}")
         except RuntimeError as error:  # what grpc makes of EADDRINUSE
+            await server.stop(None)
             raise OSError(f"port {self._port} is taken") from error
         await server.start()
         return server

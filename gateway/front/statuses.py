@@ -44,8 +44,9 @@ class Failure:
 def failure_of(error: GatewayError, request_id: str) -> Failure:
     """Say what a reason found in this process is."""
     status = grpc.StatusCode[error.grpc_status]
-    has_time = isinstance(error, ShedError | BreakerOpenError)
-    retry_after_s = str(error.retry_after_s) if has_time else ""
+    retry_after_s = ""
+    if isinstance(error, ShedError | BreakerOpenError):
+        retry_after_s = str(error.retry_after_s)
     return Failure(status, str(error), error.code, request_id, retry_after_s)
 
 
