@@ -292,6 +292,26 @@ class BreakerOpenError(GatewayError):
         return f"model {self.model!r} is failing; retry after {self.retry_after_s} s"
 
 
+class SuspectError(GatewayError):
+    """A replica died while it worked on these inputs, and no other one is left to try them."""
+
+    status = 503
+    code = "crash_suspect"
+    grpc_status = "UNAVAILABLE"
+
+    def __init__(self, model: str, retry_after_s: int) -> None:
+        super().__init__(model, retry_after_s)
+        self.model = model
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        """Say what is waited for."""
+        return (
+            f"a replica of model {self.model!r} died while it worked on these inputs; they wait "
+            f"for a second one; retry after {self.retry_after_s} s"
+        )
+
+
 class NotReadyError(GatewayError):
     """Something that must answer does not answer yet."""
 

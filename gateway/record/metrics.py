@@ -26,15 +26,18 @@ _FALLBACK_REASONS = frozenset(
 )  # fmt: skip
 OTHER = "other"
 CANCELLED = 499  # the client left before it had its answer
+QUARANTINED = "request_quarantined"
 _log = logging.getLogger(__name__)
 
 
 def outcome(decision: Decision) -> str:
-    """Name how the request ended: one of ten words."""
+    """Name how the request ended: one of eleven words."""
     if decision.status >= 500:
         return {"shed": "shed", "deadline_exceeded": "deadline"}.get(decision.code, "error")
     if decision.status == CANCELLED:
         return "cancelled"
+    if decision.code == QUARANTINED:
+        return "quarantined"
     if decision.status >= 400:
         return "rejected" if decision.rejected else "bad_request"
     kind = decision.served_by.partition(":")[0]
@@ -115,8 +118,13 @@ class Metrics:
         self._instruments.rows.inc(rows)
 
     def fail(self, what: str) -> None:
-        """Count a failure of the recorder: cycle, record, segment, maintenance or span."""
+        """Count a failure of the recorder: cycle, record, segment, maintenance, watch or span."""
         self._instruments.failures.labels(what).inc()
+
+    def bury(self, model: str, cause: str, *, quarantined: int) -> None:
+        """Count a replica that died at work, and the inputs that its death quarantines."""
+        self._instruments.deaths.labels(model, cause).inc()
+        self._instruments.quarantined.labels(model).inc(quarantined)
 
     def _family(self, decision: Decision) -> _Family:
         key = (decision.model, decision.version)
@@ -147,6 +155,8 @@ class _Instruments:
     dropped: Counter
     rows: Counter
     failures: Counter
+    deaths: Counter
+    quarantined: Counter
     lag: Gauge
 
     @classmethod
@@ -181,6 +191,12 @@ class _Instruments:
             counter("spans_dropped", "Spans that no backend will see.", ("outlet", "reason")),
             counter("evidence_rows", "Rows committed to the evidence."),
             counter("recorder_failures", "Things the recorder had to retry or skip.", ("what",)),
+            counter(
+                "replica_deaths",
+                "Replicas that died while they computed: crashed, hung, or ended by others.",
+                ("model", "cause"),
+            ),
+            counter("inputs_quarantined", "Inputs that were there at two deaths.", ("model",)),
             gauge("recorder_lag_seconds", "Age of the oldest answer not yet in the evidence."),
         )
 

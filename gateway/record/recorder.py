@@ -4,7 +4,7 @@ Each cycle, in this order: read what is new in every segment; commit it to the e
 count it; draw the spans of what is kept; delete segments that are finished.  Evidence
 comes before spans, so that whoever a span notifies finds its row.  A recorder that dies
 loses nothing: the next one goes on after the last record that the evidence holds, and
-adopts the segments of replicas that died.
+adopts the segments of replicas that died.  Beside the cycles, it watches over the replicas.
 """
 
 import logging
@@ -36,6 +36,7 @@ from gateway.record.segments import (
     set_aside,
 )
 from gateway.record.spans import SpanReplay
+from gateway.record.watch import DeathBook, Watch, WatchThread
 
 _CYCLE_BYTES_MAX = 32 * MIB  # read in one cycle at most
 _COMMITS_PER_MAINTENANCE = 200
@@ -69,6 +70,7 @@ class Recorder:
         journal_dir: Path,
         evidence_url: str,
         evaluator_endpoint: str | None,
+        deaths: DeathBook,
         niceness: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -95,6 +97,11 @@ class Recorder:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
+        self._watch = WatchThread(
+            Watch(journal_dir, deaths, self._metrics),
+            may_look=lambda: self._lock is not None,
+            fail=self._fail,
+        )
 
     def metrics_port(self) -> int:
         """Where Prometheus finds the metrics, on loopback."""
@@ -125,6 +132,7 @@ class Recorder:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._watch.stop()
         self._thread.join()
         for outlet in self._outlets:
             outlet.force_flush(_FLUSH_MS)

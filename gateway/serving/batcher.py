@@ -15,6 +15,7 @@ from functools import partial
 
 from gateway.dying import end_process
 from gateway.errors import ClientGoneError
+from gateway.record.inflight import Lane
 from gateway.registry.routing import RoutingTable
 from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
 from gateway.serving.versions import Die, LoadedVersion
@@ -25,6 +26,8 @@ INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however qui
 # A model that its profile calls too slow for its budget would never run again, and its profile
 # never learn better: once a second it is tried all the same.
 RETRY_NS = 1_000_000_000
+# A batch that runs for longer than this, or than twice the model's budget, hangs.
+HUNG_AFTER_NS = 5_000_000_000
 
 Gone = Callable[[], Awaitable[None]]  # returns when the client has closed the connection
 
@@ -49,6 +52,7 @@ class Batcher:
         inline_below_us: float,
         exploration_closed: Callable[[], str | None],
         count_batch: Callable[[str, Stamps], None] | None = None,
+        lane: Lane | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
         die: Die = end_process,
     ) -> None:
@@ -57,6 +61,7 @@ class Batcher:
         self._inline_below_ns = inline_below_us * NS_PER_US
         self._exploration_closed = exploration_closed
         self._count_batch = count_batch  # a batch that the model of this version answered
+        self._lane = lane  # where the running batch is marked for others to see
         self._now_ns = now_ns
         self._die = die  # when the device is lost: this process must answer nothing any more
         self._waiting: deque[_Waiting] = deque()
@@ -145,6 +150,7 @@ class Batcher:
             is_hurried=_is_hurried(batch[0], batch[0].deadline_ns - self._began_ns),
         )
         self._over_ns = self._began_ns + version.cost.estimate_ns(microbatch.rows)
+        self._mark(batch)
         loop = asyncio.get_running_loop()
         if self._is_inline(version, microbatch.rows):
             done: asyncio.Future[list[Judged]] = loop.create_future()
@@ -157,6 +163,17 @@ class Batcher:
             self._is_thread_busy = True
             running = loop.run_in_executor(self._executor, run)
             running.add_done_callback(partial(self._finish, batch))
+
+    def _mark(self, batch: list[_Waiting]) -> None:
+        """Leave word of what is being computed, in case this process does not survive it."""
+        if self._lane is None:
+            return
+        budget_ns = round(batch[0].version.manifest.expectations.latency_ms * NS_PER_MS)
+        self._lane.begin(
+            [waiting.item.fingerprint for waiting in batch],
+            began_ns=self._began_ns,
+            hung_at_ns=self._began_ns + max(2 * budget_ns, HUNG_AFTER_NS),
+        )
 
     def _next_batch(self) -> list[_Waiting]:
         """Take what waits for the same version, oldest first; drop what cannot be in time."""
@@ -215,6 +232,8 @@ class Batcher:
     def _finish(self, batch: list[_Waiting], done: "asyncio.Future[list[Judged]]") -> None:
         """Hand out the answers, or the failure, and go on with what arrived meanwhile."""
         self._is_thread_busy = False
+        if self._lane is not None:
+            self._lane.end()
         try:
             judged = done.result()
             _learn_cost(batch[0].version, judged[0])

@@ -22,6 +22,7 @@ from gateway.errors import (
     NotFoundError,
     ShedError,
     UnsupportedError,
+    SuspectError,
     error_body,
 )
 from gateway.oip import MEDIA_TYPE
@@ -243,7 +244,7 @@ def _need(scope: Scope, method: str) -> None:
 
 async def _send_error(error: GatewayError, request_id: str, send: Send) -> None:
     extra: tuple[tuple[bytes, bytes], ...] = ()
-    if isinstance(error, ShedError | BreakerOpenError):
+    if isinstance(error, ShedError | BreakerOpenError | SuspectError):
         extra = ((b"retry-after", b"%d" % error.retry_after_s),)
     if isinstance(error, MethodNotAllowedError):
         extra = ((b"allow", error.allowed.encode()),)

@@ -91,7 +91,8 @@ class Ladder:
             version: That has no answer of its own; the rungs of a rung are never followed.
             item: The request.
             deadline_ns: Monotonic; after it only rungs that cost nothing answer.
-            reason: Why the version has no answer; see `OFF_LIMITS`.
+            reason: Why the version has no answer; see `OFF_LIMITS`.  A suspect stays one,
+                whatever the reason.
 
         Returns:
             The answer, or None when no rung has one, and the names of the rungs tried.
@@ -99,8 +100,9 @@ class Ladder:
         asked = replace(item, is_fallback=True)
         keep_ns = min(LAST_NS, max(0, deadline_ns - self._now_ns()) // SHARE)
         tried: list[str] = []
+        off_limits = OFF_LIMITS.get("crash_suspect" if item.is_alone else reason, frozenset())
         for rung, is_free_below in _rungs(version):
-            if rung.use in OFF_LIMITS.get(reason, ()):
+            if rung.use in off_limits:
                 continue
             tried.append(f"fallback:{rung.use}")
             limit_ns = deadline_ns - keep_ns if is_free_below else deadline_ns

@@ -4,9 +4,10 @@ Step 1 (route) happened in HAProxy, steps 9 and 10 (answer, record) follow in
 `ingress`; steps 4 to 8 run on the micro-batch, in `microbatch`.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from gateway.errors import (
     BreakerOpenError,
     DeadlineError,
     GatewayError,
+    QuarantinedError,
     RejectedError,
     ShedError,
+    SuspectError,
     UnansweredError,
 )
 from gateway.serving.admission import Admission
@@ -31,9 +34,17 @@ from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged
 from gateway.serving.protocol import Envelope
+from gateway.serving.suspects import Standing, Suspects
 from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
 from models.manifest import Signature
+
+SUSPECT_RETRY_S = 5  # about what a replica takes to start
+_FALLBACK_REASONS: Mapping[type[GatewayError], str] = {
+    ShedError: "queue_full",
+    BreakerOpenError: "breaker_open",
+    SuspectError: "crash_suspect",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,7 @@ class Pipeline:
         breakers: Breakers,
         *,
         fingerprints: Fingerprints,
+        suspects: Suspects | None = None,
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._versions = versions
@@ -104,6 +116,7 @@ class Pipeline:
         self._ladder = ladder
         self._breakers = breakers
         self._fingerprints = fingerprints
+        self._suspects = suspects  # None: nobody keeps track of deaths
         self._now_ns = now_ns
 
     async def infer(self, request: Request, progress: Progress) -> Answer:
@@ -120,9 +133,10 @@ class Pipeline:
         version = progress.version = view.version(request.version)
         item, deadline_ns = self._decode(request, version, progress)
         try:
+            item = progress.item = self._suspected(item, version)
             judged = await self._ask_model(request, progress, item, deadline_ns)
-        except (ShedError, BreakerOpenError) as refusal:
-            reason = "queue_full" if isinstance(refusal, ShedError) else "breaker_open"
+        except (ShedError, BreakerOpenError, SuspectError) as refusal:
+            reason = _FALLBACK_REASONS[type(refusal)]
             return await self._fall_back(reason, progress, deadline_ns, instead=refusal)
         progress.judged = judged
         if judged is None:
@@ -149,11 +163,26 @@ class Pipeline:
         progress.budget_ns = budget
         _check_outputs(envelope, version)
         inputs, rows = decode_inputs(envelope, version.manifest.signature)
-        fingerprint = b"" if version.cache is None else self._fingerprints.of(inputs)
-        item = Item(request.prediction_id, inputs, rows, fingerprint)
+        item = Item(request.prediction_id, inputs, rows, self._fingerprints.of(inputs))
         progress.item = item
         progress.decoded_ns = self._now_ns()
         return item, request.arrived_ns + budget
+
+    def _suspected(self, item: Item, version: LoadedVersion) -> Item:
+        """Set apart what was being computed when a replica died.
+
+        Raises:
+            QuarantinedError: it was there twice.
+            SuspectError: to try it now might end the last replica.
+        """
+        if self._suspects is None:
+            return item
+        standing = self._suspects.standing(item.fingerprint)
+        if standing is Standing.QUARANTINED:
+            raise QuarantinedError(version.manifest.name)
+        if standing is Standing.NOT_NOW:
+            raise SuspectError(version.manifest.name, SUSPECT_RETRY_S)
+        return replace(item, is_alone=True) if standing is Standing.ALONE else item
 
     async def _ask_model(
         self, request: Request, progress: Progress, item: Item, deadline_ns: int
@@ -191,6 +220,10 @@ class Pipeline:
                 call.failed()
             elif judged is not None and judged.has_answer:
                 call.succeeded()
+        if item.is_alone and judged is not None and self._suspects is not None:
+            asyncio.get_running_loop().run_in_executor(
+                None, self._suspects.acquit, item.fingerprint
+            )
         return judged
 
     async def _fall_back(

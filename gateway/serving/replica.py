@@ -1,6 +1,7 @@
 """The Serve deployment of one model: one process that keeps its versions warm and answers."""
 
 import asyncio
+import faulthandler
 import logging
 import os
 import random
@@ -16,9 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from gateway.config import Config
+from gateway.record.inflight import Flight, note_path
 from gateway.record.journal import GroupCommitter, Journal
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
+from gateway.registry.deaths import Deaths
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
@@ -32,8 +35,11 @@ from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
 from gateway.serving.statistics import Statistics, VersionStats, total
+from gateway.serving.suspects import Suspects
 from gateway.serving.versions import LoadedVersion, Versions
 
+BEAT_S = 0.25
+DEATHS_CHECK_S = 0.5
 log = logging.getLogger(__name__)
 
 CountsByReplica = Callable[[], Awaitable[list[list[VersionStats]]]]
@@ -70,17 +76,29 @@ class Replica:
         self._statistics = Statistics(model)
         self._counts = counts
         self._tables = TableSource(model, config)
+        writer = f"{model}~{uuid.uuid4().hex[:12]}"
+        journal = Journal(config.journal_dir, writer=writer, settings=config.record)
+        self._journal = GroupCommitter(journal, asyncio.get_running_loop(), settings=config.record)
+        # Before the versions are loaded: its siblings know it when it begins to answer.
+        self._flight = open_flight(config, writer)
+        self._suspects = Suspects(
+            model,
+            self._flight,
+            Deaths(config.database_url),
+            has_siblings=config.serving.replicas > 1,
+        )
         store = ArtifactStore(config.artifacts_url)
         self._versions = Versions(
             lambda digest: store.fetch(digest, config.bundle_cache_dir), salt=salt
         )
         await self._versions.apply(await asyncio.to_thread(self._tables.first))
-        writer = f"{model}~{uuid.uuid4().hex[:12]}"
-        journal = Journal(config.journal_dir, writer=writer, settings=config.record)
-        self._journal = GroupCommitter(journal, asyncio.get_running_loop(), settings=config.record)
         ingress = self._build(feedback)
         self._app = ingress if protect is None else protect(ingress)
-        self._following = asyncio.create_task(self._follow())
+        await asyncio.to_thread(self._suspects.refresh)
+        self._chores = [
+            asyncio.create_task(chore)
+            for chore in (self._follow(), self._follow_deaths(), self._beat())
+        ]
 
     def _build(self, feedback: Feedback) -> Ingress:
         """Wire the request path."""
@@ -92,12 +110,14 @@ class Replica:
             inline_below_us=settings.inline_below_us,
             exploration_closed=lambda: None if journal.healthy else "journal",
             count_batch=self._statistics.count_batch,
+            lane=self._flight.lane(0),
         )
         rungs = Batcher(
             ThreadPoolExecutor(1, thread_name_prefix="rung"),
             max_rows=settings.max_batch_rows,
             inline_below_us=settings.inline_below_us,
             exploration_closed=lambda: None,  # a rung's answer is never explored
+            lane=self._flight.lane(1),
         )
         pipeline = Pipeline(
             self._versions,
@@ -110,6 +130,7 @@ class Replica:
             Ladder(batcher, rungs),
             self._breakers,
             fingerprints=Fingerprints(self._model, key=self._salt),
+            suspects=self._suspects,
         )
         return Ingress(
             self._model,
@@ -169,6 +190,30 @@ class Replica:
                 await self._switch(table)
             except Exception:
                 log.exception("revision %d of %s does not load", table.revision, self._model)
+
+    async def _follow_deaths(self) -> None:
+        """Learn of deaths and of new siblings."""
+        while True:
+            await asyncio.sleep(DEATHS_CHECK_S)
+            try:
+                await asyncio.to_thread(self._suspects.refresh)
+            except Exception:
+                log.exception("what is known of deaths is not renewed")
+
+    async def _beat(self) -> None:
+        """Show whoever looks from outside that the event loop turns."""
+        while True:
+            self._flight.beat(time.monotonic_ns())
+            await asyncio.sleep(BEAT_S)
+
+
+def open_flight(config: Config, writer: str) -> Flight:
+    """Make the in-flight file of this process; a crash of native code leaves a note beside it."""
+    slots = config.serving.max_batch_rows  # no batch has more requests than rows
+    flight = Flight.create(config.journal_dir, writer=writer, slots=slots)
+    note = note_path(config.journal_dir, writer).open("w")  # stays open: a signal handler writes it
+    faulthandler.enable(note, all_threads=False)
+    return flight
 
 
 class TableSource:

@@ -1,0 +1,139 @@
+"""At which deaths of replicas which inputs were being computed: the ground for quarantine.
+
+One death proves nothing, as whoever rode in the same batch was there too: the inputs are
+*suspect*, run alone from then on, and forgotten once they came through.  Two deaths within an hour
+are enough: they are *quarantined* for an hour, in every replica of the model.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    Engine,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+)
+
+from gateway.registry.database import open_database, reading
+from gateway.registry.tables import metadata
+
+CONVICTED = 2  # deaths
+KEPT_S = 3600.0  # how long a death counts, and a quarantine lasts after the last
+
+deaths = Table(
+    "deaths",
+    metadata,
+    Column("model", String(63), primary_key=True),
+    Column("fingerprint", String(32), primary_key=True),  # of the inputs, keyed, in hex
+    Column("writer", String(128), primary_key=True),  # that died; its file may be read twice
+    Column("at_s", Double, nullable=False),  # Unix
+    Column("told", Boolean, nullable=False),  # it crashed or hung, so it was not just killed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A death at which some inputs were being computed."""
+
+    writer: str
+    at_s: float  # Unix
+    told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Inputs that nobody computes any more."""
+
+    fingerprint: bytes
+    deaths: int
+    until_s: float  # Unix
+
+
+class Deaths:
+    """The deaths of all models.  Travels between processes; connects when first asked."""
+
+    def __init__(self, database_url: str, *, clock_s: Callable[[], float] = time.time) -> None:
+        self._database_url = database_url
+        self._clock_s = clock_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the connection behind."""
+        return type(self), (self._database_url,)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return open_database(self._database_url)
+
+    def add(
+        self, model: str, writer: str, fingerprints: Collection[bytes], *, told: bool
+    ) -> list[bytes]:
+        """Enter a death, once however often it is told; forget those that count no more.
+
+        Returns:
+            The fingerprints that this death puts into quarantine.
+        """
+        now_s = self._clock_s()
+        found = {fingerprint.hex() for fingerprint in fingerprints}
+        mine = deaths.c.model == model, deaths.c.fingerprint.in_(found)
+        count = select(deaths.c.fingerprint, func.count()).where(*mine)
+        count = count.group_by(deaths.c.fingerprint)
+        with self._engine.begin() as connection:
+            connection.execute(delete(deaths).where(deaths.c.at_s < now_s - KEPT_S))
+            known = select(deaths.c.fingerprint).where(*mine, deaths.c.writer == writer)
+            new = sorted(found - set(connection.scalars(known)))
+            if not new:
+                return []
+            row = {"model": model, "writer": writer, "at_s": now_s, "told": told}
+            connection.execute(insert(deaths), [{**row, "fingerprint": one} for one in new])
+            counts = dict(connection.execute(count).tuples().all())
+        return [bytes.fromhex(one) for one in new if counts[one] == CONVICTED]
+
+    def of(self, model: str) -> dict[bytes, list[Death]]:
+        """Find all deaths that count, by fingerprint."""
+        since_s = self._clock_s() - KEPT_S
+        query = select(deaths).where(deaths.c.model == model, deaths.c.at_s >= since_s)
+        found: dict[bytes, list[Death]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(query):
+                death = Death(row.writer, row.at_s, row.told)
+                found.setdefault(bytes.fromhex(row.fingerprint), []).append(death)
+        return found
+
+    def quarantine(self, model: str) -> list[Quarantined]:
+        """List what is quarantined, the longest first."""
+        listed = [
+            Quarantined(fingerprint, len(of), max(death.at_s for death in of) + KEPT_S)
+            for fingerprint, of in self.of(model).items()
+            if len(of) >= CONVICTED
+        ]
+        return sorted(listed, key=lambda one: one.until_s)
+
+    def acquit(self, model: str, fingerprint: bytes) -> None:
+        """Forget a suspect that came through alone; a quarantine stays."""
+        of = select(func.count()).where(
+            deaths.c.model == model, deaths.c.fingerprint == fingerprint.hex()
+        )
+        with self._engine.begin() as connection:
+            if connection.scalar(of) < CONVICTED:
+                self._forget(connection, model, fingerprint)
+
+    def lift(self, model: str, fingerprint: bytes) -> bool:
+        """End a quarantine, or a suspicion; say whether there was one."""
+        with self._engine.begin() as connection:
+            return self._forget(connection, model, fingerprint)
+
+    def _forget(self, connection: Any, model: str, fingerprint: bytes) -> bool:
+        gone = delete(deaths).where(
+            deaths.c.model == model, deaths.c.fingerprint == fingerprint.hex()
+        )
+        return bool(connection.execute(gone).rowcount)
