@@ -196,6 +196,21 @@ def rollback(
 
 
 @app.command()
+def quarantine(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    lift: Annotated[str | None, typer.Option(help="Fingerprint to let in again.")] = None,
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """List inputs that ended replicas twice and are refused; or let one in again."""
+    with _client(url, key, state) as client:
+        told = client.quarantine(name) if lift is None else client.lift(name, lift)
+        _tell(told, as_json)
+
+
+@app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Leave bundles and state here.")] = None,
 ) -> None:

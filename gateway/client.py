@@ -130,6 +130,15 @@ class Client:
         """Tell what the evaluator found about a model."""
         return self._json("GET", f"/api/v1/models/{model}/report")
 
+    def quarantine(self, model: str) -> list[Json]:
+        """List the inputs that ended replicas of a model twice, by fingerprint."""
+        found: list[Json] = self._json("GET", f"/api/v1/models/{model}/quarantine")["quarantine"]
+        return found
+
+    def lift(self, model: str, fingerprint: str) -> Json:
+        """Let quarantined inputs in again."""
+        return self._json("DELETE", f"/api/v1/models/{model}/quarantine/{fingerprint}")
+
     def promote(self, model: str, version: str | None = None, *, why: str = "") -> Json:
         """Make a version live; None: the shadow."""
         body = {"why": why} if version is None else {"version": version, "why": why}

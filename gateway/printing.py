@@ -31,6 +31,8 @@ def print_status(status: Json) -> None:
     for model in status["models"]:
         state = "answers" if model["ready"] else "DOES NOT ANSWER"
         console.print(f"[bold]{model['name']}[/bold]  {state}", highlight=False)
+        if model["quarantined"]:
+            console.print(f"quarantined inputs: {model['quarantined']}", highlight=False)
         report = model["report"]
         if report["versions"]:
             console.print(versions_table(report))

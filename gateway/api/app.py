@@ -12,9 +12,11 @@ from gateway.api.limit import BodyLimit
 from gateway.api.management import ManagementRoutes
 from gateway.api.problems import install_problems
 from gateway.api.protocol import ProtocolRoutes, server_version
+from gateway.api.quarantine import QuarantineRoutes
 from gateway.api.repository import RepositoryRoutes
 from gateway.api.rollout import Rollout
 from gateway.config import Config
+from gateway.registry.deaths import Deaths
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.registry import Registry
 from models.signing import TrustedKeys
@@ -51,10 +53,15 @@ def build_api(
         telemetry={"tracing": False},
     )
     rollout = Rollout(registry, fleet)  # one for all, so that a model changes once at a time
+    deaths = Deaths(config.database_url)
+    management = ManagementRoutes(
+        registry, fleet, rollout, config=config, trusted=trusted, report=report, deaths=deaths
+    )
     for routes in (
         RepositoryRoutes(registry, fleet, rollout),
         ProtocolRoutes(registry, fleet),
-        ManagementRoutes(registry, fleet, rollout, config=config, trusted=trusted, report=report),
+        management,
+        QuarantineRoutes(registry, deaths),
     ):
         app.include_router(routes.router())
     install_problems(app)

@@ -21,6 +21,7 @@ from gateway.api.rollout import Change, Rollout
 from gateway.api.upload import receive_bundle
 from gateway.config import Config
 from gateway.errors import MediaTypeError
+from gateway.registry.deaths import Deaths
 from gateway.registry.gates import admit
 from gateway.registry.lifecycle import VersionRow
 from gateway.registry.registry import Registry
@@ -65,6 +66,7 @@ class ManagementRoutes:
         config: Config,
         trusted: Callable[[], TrustedKeys],
         report: Callable[[str], Json],
+        deaths: Deaths,
     ) -> None:
         self._registry = registry
         self._fleet = fleet
@@ -72,6 +74,7 @@ class ManagementRoutes:
         self._staging = config.state / "staging"
         self._trusted = trusted
         self._report = report
+        self._deaths = deaths
 
     def router(self) -> APIRouter:
         """List the routes; `access.required_right` says who may call them."""
@@ -165,11 +168,12 @@ class ManagementRoutes:
         names = await run_in_threadpool(self._registry.models)
         ready = await ready_models(self._fleet, names)
         reports = [await run_in_threadpool(self._report, name) for name in names]
+        held = [len(await run_in_threadpool(self._deaths.quarantine, name)) for name in names]
         states = Counter(found["state"] for report in reports for found in report["expectations"])
         return {
             "models": [
-                {"name": name, "ready": ready[name], "report": report}
-                for name, report in zip(names, reports, strict=True)
+                {"name": name, "ready": ready[name], "report": report, "quarantined": quarantined}
+                for name, report, quarantined in zip(names, reports, held, strict=True)
             ],
             "expectations": dict(states),
             "processes": await self._fleet.processes(),

@@ -95,7 +95,7 @@ class Deaths:
                 return []
             row = {"model": model, "writer": writer, "at_s": now_s, "told": told}
             connection.execute(insert(deaths), [{**row, "fingerprint": one} for one in new])
-            counts = dict(connection.execute(count).tuples().all())
+            counts = {row[0]: row[1] for row in connection.execute(count)}
         return [bytes.fromhex(one) for one in new if counts[one] == CONVICTED]
 
     def of(self, model: str) -> dict[bytes, list[Death]]:
@@ -124,7 +124,7 @@ class Deaths:
             deaths.c.model == model, deaths.c.fingerprint == fingerprint.hex()
         )
         with self._engine.begin() as connection:
-            if connection.scalar(of) < CONVICTED:
+            if connection.execute(of).scalar_one() < CONVICTED:
                 self._forget(connection, model, fingerprint)
 
     def lift(self, model: str, fingerprint: bytes) -> bool:

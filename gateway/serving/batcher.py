@@ -17,11 +17,11 @@ from gateway.dying import end_process
 from gateway.errors import ClientGoneError
 from gateway.record.inflight import Lane
 from gateway.registry.routing import RoutingTable
+from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
 from gateway.serving.versions import Die, LoadedVersion
 from models.errors import StickyDeviceError
 
-NS_PER_US = 1_000
 INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
 # A model that its profile calls too slow for its budget would never run again, and its profile
 # never learn better: once a second it is tried all the same.

@@ -21,8 +21,8 @@ from gateway.errors import (
     MethodNotAllowedError,
     NotFoundError,
     ShedError,
-    UnsupportedError,
     SuspectError,
+    UnsupportedError,
     error_body,
 )
 from gateway.oip import MEDIA_TYPE

@@ -32,6 +32,8 @@ NEEDED: dict[tuple[str, str], Right | None] = {
     ("GET", "/api/v1/models/{model}/audit"): "audit",
     ("POST", "/api/v1/models/{model}/promote"): "operate",
     ("POST", "/api/v1/models/{model}/rollback"): "operate",
+    ("GET", "/api/v1/models/{model}/quarantine"): "read",
+    ("DELETE", "/api/v1/models/{model}/quarantine/{fingerprint}"): "operate",
     ("GET", "/api/v1/openapi.json"): "read",
     ("HEAD", "/api/v1/openapi.json"): "read",
 }
@@ -39,7 +41,8 @@ ROLES: tuple[Role | None, ...] = (None, *GRANTS)
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
-    return await client.request(method, path.replace("{model}", "toy"), params={"as": "shadow"})
+    path = path.replace("{model}", "toy").replace("{fingerprint}", "0" * 32)
+    return await client.request(method, path, params={"as": "shadow"})
 
 
 @pytest.mark.parametrize(("route", "role"), list(itertools.product(NEEDED, ROLES)))

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from gateway.config import Config
+from gateway.registry.deaths import Deaths
 from gateway.registry.keys import ApiKeys
 from gateway.registry.registry import Registry
 from models.bundle import Bundle
@@ -369,3 +370,44 @@ async def test_what_is_there_can_be_read(
     assert status["models"][0]["ready"] is False
     assert status["models"][0]["report"]["model"] == "toy"
     assert status["processes"] == {"recorder": None}
+
+
+async def test_quarantined_inputs_are_listed_counted_and_lifted(
+    client: httpx.AsyncClient, config: Config, bundles: Bundles
+) -> None:
+    await register(client, bundles())
+    deaths = Deaths(config.database_url)
+    for writer in ("toy~a", "toy~b"):
+        deaths.add("toy", writer, [b"f" * 16], told=True)
+    path = "/api/v1/models/toy/quarantine"
+
+    [listed] = (await client.get(path)).json()["quarantine"]
+    assert listed["fingerprint"] == (b"f" * 16).hex()
+    assert listed["deaths"] == 2
+    [toy] = (await client.get("/api/v1/status")).json()["models"]
+    assert toy["quarantined"] == 1
+
+    lifted = await client.delete(f"{path}/{listed['fingerprint']}")
+    again = await client.delete(f"{path}/{listed['fingerprint']}")
+
+    assert lifted.status_code == 200
+    assert again.status_code == 404
+    assert (await client.get(path)).json()["quarantine"] == []
+
+
+@pytest.mark.parametrize("fingerprint", ["0", "g" * 32, "0" * 33, "F" * 32])
+async def test_what_is_no_fingerprint_is_refused(
+    client: httpx.AsyncClient, bundles: Bundles, fingerprint: str
+) -> None:
+    await register(client, bundles())
+
+    refused = await client.delete(f"/api/v1/models/toy/quarantine/{fingerprint}")
+
+    assert refused.status_code == 400
+    assert set(refused.json()) == {"error", "code", "request_id"}
+
+
+async def test_the_quarantine_of_a_model_nobody_knows_is_not_found(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/api/v1/models/nobody/quarantine")).status_code == 404

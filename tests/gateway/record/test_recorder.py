@@ -27,6 +27,13 @@ MakeDecision = Callable[..., Decision]
 SLEEPY = RecordSettings(poll_ms=3_600_000)  # cycles only when told to
 
 
+class Nobody:
+    """A book of deaths in which nobody is ever entered."""
+
+    def add(self, *_: Any, **__: Any) -> list[bytes]:
+        return []
+
+
 class Node:
     """A journal directory, an evidence table, and the recorders and writers started on them."""
 
@@ -43,6 +50,7 @@ class Node:
             journal_dir=self.journal_dir,
             evidence_url=self.evidence_url,
             evaluator_endpoint=endpoint,
+            deaths=Nobody(),
         )
         self._recorders.append(recorder)
         return recorder
@@ -361,6 +369,7 @@ RECORDER = """
     from pathlib import Path
     from gateway.config import RecordSettings
     from gateway.record.recorder import Recorder
+    from gateway.registry.deaths import Deaths
 
     here = Path(sys.argv[1])
     Recorder(
@@ -368,6 +377,7 @@ RECORDER = """
         journal_dir=here / "journal",
         evidence_url=str(here / "evidence"),
         evaluator_endpoint=None,
+        deaths=Deaths(f"sqlite:///{here}/handrail.db"),
     )
     print("recording", flush=True)
     time.sleep(60)
