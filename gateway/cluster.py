@@ -26,6 +26,8 @@ HAPROXY = {
     # A replica that dies takes no request with it: HAProxy asks another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "2",
+    # Only a request that it holds as a whole can HAProxy repeat.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
     "RAY_SERVE_HAPROXY_MAXCONN": str(MAX_CONNECTIONS),
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # one log datagram per request, parsed in Python
