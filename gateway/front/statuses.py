@@ -12,6 +12,7 @@ from gateway.errors import (
     BreakerOpenError,
     GatewayError,
     ShedError,
+    SuspectError,
 )
 from gateway.front.upstream import Reply
 
@@ -45,7 +46,7 @@ def failure_of(error: GatewayError, request_id: str) -> Failure:
     """Say what a reason found in this process is."""
     status = grpc.StatusCode[error.grpc_status]
     retry_after_s = ""
-    if isinstance(error, ShedError | BreakerOpenError):
+    if isinstance(error, ShedError | BreakerOpenError | SuspectError):
         retry_after_s = str(error.retry_after_s)
     return Failure(status, str(error), error.code, request_id, retry_after_s)
 
