@@ -34,7 +34,7 @@ def summarize(runs: Runs) -> dict[str, Any]:
             if server != OWN
         }
         for case, by in cases.items()
-        if OWN in by and not case.startswith("open")
+        if OWN in by and len(by) > 1 and not case.startswith("open")
     }
     return {
         "throughput, handrail / peer": ratios,
@@ -96,10 +96,11 @@ def to_markdown(found: dict[str, Any]) -> str:
     for case, by in found["cases"].items():
         cells = [_cell(by.get(server)) for server in servers]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
-    lines += ["", "| throughput, handrail / peer | " + " | ".join(servers) + " |"]
-    lines.append("|---|" + "--:|" * len(servers))
+    rivals = [server for server in servers if server != OWN]
+    lines += ["", "| throughput, handrail / peer | " + " | ".join(rivals) + " |"]
+    lines.append("|---|" + "--:|" * len(rivals))
     for case, by in found["throughput, handrail / peer"].items():
-        cells = [f"{by[server]:.2f}" if server in by else "-" for server in servers]
+        cells = [f"{by[server]:.2f}" if server in by else "-" for server in rivals]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     lines += ["", "| target | wanted | found | holds |", "|---|--:|--:|---|"]
     for name, one in found["targets"].items():
