@@ -13,7 +13,7 @@ from models.bundle import Bundle
 from models.errors import RuntimeFailedError
 from models.manifest import DTYPES, Manifest
 from models.runtime.cuda import device_error
-from models.runtime.device import torch_device
+from models.runtime.device import torch_device, torch_error
 from models.runtime.input import checked
 from models.runtime.output import OutputContract
 from models.runtime.protocol import Tensors
@@ -55,7 +55,7 @@ class TorchRuntime:
         content = io.BytesIO(bundle.read(str(manifest.runtime.file)))
         try:
             if manifest.runtime.compiled:
-                program = _load_package(content, device)
+                program = _load_package(content, manifest.name, device)
             else:
                 program = torch.export.load(content).module().to(device)
         except (*FAILURES, KeyError, OSError) as error:
@@ -78,11 +78,7 @@ class TorchRuntime:
             # Inside the block: what a kernel did wrong shows when its result is fetched.
             arrays = [_array(output) for output in outputs]
         except FAILURES as error:
-            if self._is_on_gpu:
-                torch.cuda.empty_cache()  # what fits may find only pieces else
-            problem = f"torch refused the rows ({type(error).__name__})"
-            told = device_error(self._model, error, is_on_gpu=self._is_on_gpu)
-            raise (told or RuntimeFailedError(self._model, problem)) from error
+            raise torch_error(self._model, error, is_on_gpu=self._is_on_gpu) from error
         return self._contract.finish(arrays, rows)
 
     def _cast(self) -> AbstractContextManager[Any]:
@@ -108,12 +104,17 @@ def _array(output: torch.Tensor) -> NDArray[Any]:
     return np.asarray(on_host.numpy())
 
 
-def _load_package(content: io.BytesIO, device: torch.device) -> Program:
-    """Load an AOTInductor package: machine code, compiled for one kind of device."""
+def _load_package(content: io.BytesIO, model: str, device: torch.device) -> Program:
+    """Load an AOTInductor package: machine code, compiled for one kind of device.
+
+    Raises:
+        RuntimeFailedError: it is for another kind.
+    """
     package = torch._inductor.aoti_load_package(content, run_single_threaded=True)
     compiled_for = package.get_metadata()["AOTI_DEVICE_KEY"]
     if compiled_for != device.type:
-        raise ValueError(f"compiled for {compiled_for}, loaded on {device.type}")
+        problem = f"it is compiled for {compiled_for}, and its device is {device.type}"
+        raise RuntimeFailedError(model, problem)
     return package
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import OutOfMemoryError, RuntimeFailedError, StickyDeviceError
 from models.examples import mlp
-from models.manifest import Manifest, RuntimeSpec
+from models.manifest import Manifest, RuntimeSpec, Signature, TensorSpec
 from models.runtime.onnx import OnnxRuntime, cuda_options
 from models.runtime.onnx_ways import Bound, Captured, Plain, Way
 
@@ -105,6 +106,37 @@ def test_a_failing_gpu_raises_what_the_failure_means(text: str, error: type[Exce
     with pytest.raises(error) as caught:
         runtime.predict(rows_of(1))
     assert type(caught.value) is error
+
+
+def test_a_batch_that_no_memory_holds_is_an_error_of_its_own() -> None:
+    many = numpy_helper.from_array(np.array([1, 1 << 44]), "many")
+    graph = helper.make_graph(
+        [helper.make_node("Expand", ["x", "many"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", None])],
+        [many],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    signature = Signature(
+        inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 1)),),
+        outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 1)),),
+    )
+    manifest = Manifest(
+        name="m",
+        version="1",
+        runtime=RuntimeSpec(kind="onnx", file="model.onnx"),
+        signature=signature,
+    )
+    runtime = OnnxRuntime(Plain(session, signature), manifest, is_on_cuda=False)
+
+    with pytest.raises(OutOfMemoryError):
+        runtime.predict({"x": np.ones((1, 1), np.float32)})
 
 
 def test_the_provider_is_told_what_the_manifest_says() -> None:

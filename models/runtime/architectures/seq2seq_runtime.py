@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.bytes_tensor import as_elements
-from models.errors import OutOfTimeError, RuntimeFailedError
+from models.errors import OutOfTimeError
 from models.manifest import Manifest
 from models.runtime.architectures.seq2seq import Seq2seq, batch_rows
 from models.runtime.architectures.seq2seq_config import END, Seq2seqConfig, Vocabulary
-from models.runtime.cuda import device_error
-from models.runtime.device import torch_device
+from models.runtime.device import torch_device, torch_error
 from models.runtime.protocol import Tensors
 
 
@@ -60,11 +59,7 @@ class Seq2seqRuntime:
             with torch.inference_mode():
                 tokens = self._translate(rows, deadline_ns)
         except RuntimeError as error:  # its text may quote the rows
-            if self._is_on_gpu:
-                torch.cuda.empty_cache()
-            problem = f"torch refused the rows ({type(error).__name__})"
-            told = device_error(self._model, error, is_on_gpu=self._is_on_gpu)
-            raise (told or RuntimeFailedError(self._model, problem)) from error
+            raise torch_error(self._model, error, is_on_gpu=self._is_on_gpu) from error
         answers = [self._target.decode(_until_end(row)) for row in tokens.tolist()]
         return {self._output.name: as_elements(answers, (len(rows), *self._output.row_shape))}
 
