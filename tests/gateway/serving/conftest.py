@@ -12,6 +12,7 @@ import pytest
 
 from gateway.config import RecordSettings
 from gateway.record.decision import Decision, decode
+from gateway.record.inflight import Flight
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
@@ -23,6 +24,7 @@ from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
 from gateway.serving.statistics import Statistics, VersionStats, total
+from gateway.serving.suspects import Suspects
 from gateway.serving.versions import Versions
 from models.bundle import Bundle
 from models.examples.breast_cancer import build_breast_cancer
@@ -73,6 +75,8 @@ async def serve() -> AsyncIterator[Serve]:
         inline_below_us: float = 1e9,
         max_queued_rows: int = 8192,
         max_body_bytes: int = 1 << 20,
+        suspects: Suspects | None = None,
+        flight: Flight | None = None,
         **fields: Any,
     ) -> Served:
         paths = {bundle.digest: bundle.path for bundle in bundles}
@@ -87,8 +91,9 @@ async def serve() -> AsyncIterator[Serve]:
                 inline_below_us=inline_below_us,
                 exploration_closed=lambda: None,
                 count_batch=count,
+                lane=None if flight is None else flight.lane(lane),
             )
-            for count in (statistics.count_batch, None)
+            for lane, count in enumerate((statistics.count_batch, None))
         )
         admission = Admission(batcher, max_queued_rows=max_queued_rows, max_in_flight_bytes=1 << 28)
         pipeline = Pipeline(
@@ -98,6 +103,7 @@ async def serve() -> AsyncIterator[Serve]:
             Ladder(batcher, rungs),
             Breakers(now_ns=time.perf_counter_ns, random=lambda: 0.0),
             fingerprints=Fingerprints(bundles[0].manifest.name, key=b"the key of the tests"),
+            suspects=suspects,
         )
         kept, feedback = Kept(), []
 

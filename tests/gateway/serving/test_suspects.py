@@ -1,8 +1,11 @@
 """Inputs found at a death are asked alone, wait, or are refused, from the first repeat on."""
 
+import asyncio
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -10,7 +13,11 @@ from gateway.record.inflight import Flight, note_path
 from gateway.record.lock import FileLock
 from gateway.record.segments import lock_path
 from gateway.registry.deaths import Deaths
+from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.suspects import WAIT_S, Standing, Suspects
+from models.signing import SigningKey
+from tests.gateway.serving.conftest import Serve, Served
+from tests.gateway.serving.poison import build_lookup
 
 S = 1_000_000_000
 
@@ -31,6 +38,7 @@ class Node:
     """The replicas of a model on one node, seen from one of them."""
 
     directory: Path
+    model: str = "m"
     has_siblings: bool = True
     now_ns: int = 1000 * S
     now_s: float = 1e9
@@ -39,9 +47,9 @@ class Node:
     def __post_init__(self) -> None:
         url = f"sqlite:///{self.directory}/handrail.db"
         self.deaths = Unreachable(url, clock_s=lambda: self.now_s)
-        self.own = self.replica("m~own")
+        self.own = self.replica(f"{self.model}~own")
         self.suspects = Suspects(
-            "m",
+            self.model,
             self.own,
             self.deaths,
             has_siblings=self.has_siblings,
@@ -238,3 +246,88 @@ def test_replicas_of_other_models_are_no_siblings(node: Node) -> None:
     node.die(other, mark(1))
 
     assert node.suspects.standing(mark(1)) is Standing.CLEAR
+
+
+PRINTS = Fingerprints("lookup", key=b"the key of the tests")
+BODY = {"inputs": [{"name": "place", "shape": [1, 1], "datatype": "FP32", "data": [3]}]}
+PLACE = PRINTS.of({"place": np.array([[3]], np.float32)})
+
+
+@pytest.fixture
+def lookup_node(tmp_path: Path) -> Node:
+    return Node(tmp_path, model="lookup")
+
+
+@pytest.fixture
+async def lookup(serve: Serve, lookup_node: Node, key: SigningKey, tmp_path: Path) -> Served:
+    bundle = build_lookup(tmp_path / "bundles", key)
+    served: Served = await serve(
+        bundle, suspects=lookup_node.suspects, flight=lookup_node.own, inline_below_us=0
+    )
+    return served
+
+
+async def test_quarantined_inputs_get_422_and_a_record(lookup: Served, lookup_node: Node) -> None:
+    for writer in ("lookup~a", "lookup~b"):
+        lookup_node.deaths.add("lookup", writer, [PLACE], told=False)
+    lookup_node.suspects.refresh()
+
+    answer = await lookup.client.post("/infer", json=BODY)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_quarantined")
+    assert [decision.code for decision in lookup.kept.decisions] == ["request_quarantined"]
+
+
+async def test_a_suspect_is_answered_and_with_that_forgotten(
+    lookup: Served, lookup_node: Node
+) -> None:
+    lookup_node.deaths.add("lookup", "lookup~a", [PLACE], told=False)
+    lookup_node.suspects.refresh()
+
+    answer = await lookup.client.post("/infer", json=BODY)
+
+    assert answer.json()["outputs"][0]["data"] == [4.0]
+    for _ in range(100):
+        if not lookup_node.deaths.of("lookup"):
+            break
+        await asyncio.sleep(0.05)
+    assert lookup_node.suspects.standing(PLACE) is Standing.CLEAR
+
+
+async def test_without_a_ladder_a_suspect_of_a_crash_is_asked_to_come_back(
+    lookup: Served, lookup_node: Node
+) -> None:
+    lookup_node.deaths.add("lookup", "lookup~a", [PLACE], told=True)
+    lookup_node.suspects.refresh()
+
+    answer = await lookup.client.post("/infer", json=BODY)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "crash_suspect")
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_what_is_being_computed_is_in_the_file_and_what_waits_is_not(
+    lookup: Served, lookup_node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = lookup.versions.view.live.runtime
+    predict, begun, go_on = runtime.predict, threading.Event(), threading.Event()
+
+    def slowly(*args: object, **kwargs: object) -> object:
+        begun.set()
+        go_on.wait(10)
+        return predict(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runtime, "predict", slowly)
+    running = asyncio.ensure_future(lookup.client.post("/infer", json=BODY))
+    await asyncio.to_thread(begun.wait, 10)
+    other = {"inputs": [{**BODY["inputs"][0], "data": [5]}]}
+    waiting = asyncio.ensure_future(lookup.client.post("/infer", json=other))
+    await asyncio.sleep(0.1)
+
+    [batch] = lookup_node.own.running()
+    go_on.set()
+    await asyncio.gather(running, waiting)
+
+    assert batch.fingerprints == (PLACE,)
+    assert batch.hung_at_ns - batch.began_ns == 5 * S  # twice the budget of 2 s is less
+    assert lookup_node.own.running() == []
