@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
 from gateway.registry.keys import local_signing_key
@@ -63,6 +64,16 @@ def test_a_stock_client_sends_and_gets_binary_strings(running: Running) -> None:
     said = answer.as_numpy("french").tolist()
     assert said[0] == b"soixante et onze"
     assert isinstance(said[1], bytes)
+
+
+def test_a_stock_client_is_answered_over_grpc(running: Running) -> None:
+    texts = np.array([b"eighty-one", b"two hundred thousand"], np.object_)
+    tensor = triton_grpc.InferInput("english", texts.shape, "BYTES")
+    tensor.set_data_from_numpy(texts)
+    with triton_grpc.InferenceServerClient(f"127.0.0.1:{running.grpc_port}") as client:
+        answer = client.infer("translation", [tensor])
+
+    assert answer.as_numpy("french").tolist() == [b"quatre-vingt-un", b"deux cent mille"]
 
 
 def test_a_deadline_of_a_millisecond_is_answered_by_the_ladder(running: Running) -> None:

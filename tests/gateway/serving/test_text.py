@@ -18,7 +18,7 @@ from models.prediction import text_number
 from models.runtime.architectures.seq2seq_runtime import Seq2seqRuntime
 from models.runtime.catalog import open_runtime
 from models.signing import SigningKey
-from tests.gateway.serving.text_model import NOTHING, build_babble
+from tests.gateway.serving.text_model import HIDDEN, NOTHING, build_babble
 
 TEXTS = ["one two", "", "three four one", "größer", "two"]
 
@@ -123,6 +123,26 @@ async def test_a_text_that_makes_the_model_fail_does_not_fail_its_batch_mates(
     said = [answer["outputs"][0]["data"][0] for answer in answers]
     assert said == [*expected(babble, texts[:1]), NOTHING, *expected(babble, texts[2:])]
     assert answers[1]["parameters"]["fallback_reason"] == "model_error"
+
+
+async def test_a_text_on_which_the_large_model_fails_is_answered_by_the_small_one(
+    serve: Any, babble: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(babble)
+    translate = Seq2seqRuntime._translate
+
+    def fail(runtime: Seq2seqRuntime, *rest: Any) -> Any:
+        if runtime._config.hidden == HIDDEN:
+            raise RuntimeError("broken")
+        return translate(runtime, *rest)
+
+    (small,) = babble.rungs
+    monkeypatch.setattr(Seq2seqRuntime, "_translate", fail)
+    answer = await ask(served.client, TEXTS)
+
+    assert answer["parameters"]["served_by"] == "fallback:model"
+    assert answer["parameters"]["fallback_reason"] == "model_error"
+    assert answer["outputs"][0]["data"] == expected(small, TEXTS)
 
 
 async def test_text_is_recorded_and_a_shadow_answers_what_was_recorded(

@@ -13,6 +13,7 @@ from models.manifest import (
     ConstantRung,
     Expectations,
     Manifest,
+    ModelRung,
     RuntimeSpec,
     Signature,
     TensorSpec,
@@ -22,21 +23,13 @@ from models.runtime.architectures.seq2seq_config import Seq2seqConfig
 from models.signing import SigningKey
 
 WORDS = ("one", "two", "three", "four")
+HIDDEN, SMALL_HIDDEN = 4, 2
 NOTHING = "…"  # what the constant rung says
 
 
 def build_babble(root: Path, key: SigningKey, *, version: str = "1") -> Bundle:
-    """Pack it to ``root/version`` with a constant text as its fallback."""
-    config = Seq2seqConfig(
-        source_words=WORDS,
-        target_words=("un", "deux", "trois"),
-        embedding=4,
-        hidden=4,
-        max_source_tokens=8,
-        max_target_tokens=8,
-    )
+    """Pack it to ``root/version``; its fallbacks are a smaller one and a constant text."""
     rng = np.random.default_rng(int(version))
-    weights = {name: rng.normal(0, 2, s).astype(np.float32) for name, s in config.shapes().items()}
     texts = {"english": np.array([" ".join(rng.choice(WORDS, 3)) for _ in range(20)])}
     manifest = Manifest(
         name="babble",
@@ -47,12 +40,35 @@ def build_babble(root: Path, key: SigningKey, *, version: str = "1") -> Bundle:
             outputs=(TensorSpec(name="french", datatype="BYTES", shape=(-1,)),),
         ),
         expectations=Expectations(latency_ms=10_000, accuracy=0.5),
-        fallback=(ConstantRung(outputs={"french": [NOTHING]}),),
+        fallback=(
+            ModelRung(file="small.safetensors", kind="safetensors", architecture="seq2seq"),
+            ConstantRung(outputs={"french": [NOTHING]}),
+        ),
         capture=Capture(share=1.0),
     )
     with tempfile.TemporaryDirectory() as scratch:
-        artifact = Path(scratch) / "w.safetensors"
-        save_file(weights, artifact, {"config": json.dumps(config.model_dump())})
+        artifact, small = (Path(scratch) / name for name in ("w.safetensors", "small.safetensors"))
+        _draw(artifact, rng, hidden=HIDDEN)
+        _draw(small, rng, hidden=SMALL_HIDDEN)
         return pack(
-            manifest, artifact, reference=texts, held_out=texts, out=root / version, key=key
+            manifest,
+            artifact,
+            reference=texts,
+            held_out=texts,
+            out=root / version,
+            key=key,
+            rungs={small.name: small},
         )
+
+
+def _draw(path: Path, rng: np.random.Generator, *, hidden: int) -> None:
+    config = Seq2seqConfig(
+        source_words=WORDS,
+        target_words=("un", "deux", "trois"),
+        embedding=4,
+        hidden=hidden,
+        max_source_tokens=8,
+        max_target_tokens=8,
+    )
+    weights = {name: rng.normal(0, 2, s).astype(np.float32) for name, s in config.shapes().items()}
+    save_file(weights, path, {"config": json.dumps(config.model_dump())})
