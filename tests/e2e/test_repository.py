@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,12 +78,13 @@ def test_statistics_are_of_all_replicas_and_no_path_leaves_its_place(
 
 def _walk(running: Running) -> None:
     """Send every path as it stands; a client library would tidy it up first."""
-    connection = http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=10)
     places = ("/v2/models/{}/infer", "/v2/models/breast_cancer/versions/{}", "/v2/{}")
-    for path in (place.format(text) for place in places for text in CORPUS):
-        connection.request("GET", path)
-        response = connection.getresponse()
-        body = response.read()
-        assert 400 <= response.status < 500, (path, response.status)
-        assert response.headers["content-type"] == "application/json", path
-        assert set(json.loads(body)) == {"error", "code", "request_id"}, path
+    address = urlsplit(running.url).netloc
+    with closing(http.client.HTTPConnection(address, timeout=10)) as connection:
+        for path in (place.format(text) for place in places for text in CORPUS):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+            assert 400 <= response.status < 500, (path, response.status)
+            assert response.headers["content-type"] == "application/json", path
+            assert set(json.loads(body)) == {"error", "code", "request_id"}, path
