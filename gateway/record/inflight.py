@@ -138,6 +138,12 @@ class Flight:
         """When the writer's event loop turned last, monotonic; 0 before it serves."""
         return int(self._words[_BEAT]) if self._words[_SERVING] else 0
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether it ever had a batch: until then, requests may not find their way to it yet."""
+        began = (self._words[self._lane_word(number) + _BEGAN] for number in range(LANES))
+        return any(began)
+
     def beat(self, now_ns: int) -> None:
         """Say that the event loop turns; from the first time on, the writer serves."""
         self._words[_BEAT] = now_ns

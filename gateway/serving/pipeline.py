@@ -7,7 +7,7 @@ Step 1 (route) happened in HAProxy, steps 9 and 10 (answer, record) follow in
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from gateway.errors import (
     BreakerOpenError,
     DeadlineError,
     GatewayError,
-    QuarantinedError,
     RejectedError,
     ShedError,
     SuspectError,
@@ -34,12 +33,11 @@ from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged
 from gateway.serving.protocol import Envelope
-from gateway.serving.suspects import Standing, Suspects
+from gateway.serving.suspects import Suspects
 from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
 from models.manifest import Signature
 
-SUSPECT_RETRY_S = 5  # about what a replica takes to start
 _FALLBACK_REASONS: Mapping[type[GatewayError], str] = {
     ShedError: "queue_full",
     BreakerOpenError: "breaker_open",
@@ -133,7 +131,8 @@ class Pipeline:
         version = progress.version = view.version(request.version)
         item, deadline_ns = self._decode(request, version, progress)
         try:
-            item = progress.item = self._suspected(item, version)
+            if self._suspects is not None:
+                item = progress.item = self._suspects.set_apart(item)
             judged = await self._ask_model(request, progress, item, deadline_ns)
         except (ShedError, BreakerOpenError, SuspectError) as refusal:
             reason = _FALLBACK_REASONS[type(refusal)]
@@ -167,22 +166,6 @@ class Pipeline:
         progress.item = item
         progress.decoded_ns = self._now_ns()
         return item, request.arrived_ns + budget
-
-    def _suspected(self, item: Item, version: LoadedVersion) -> Item:
-        """Set apart what was being computed when a replica died.
-
-        Raises:
-            QuarantinedError: it was there twice.
-            SuspectError: to try it now might end the last replica.
-        """
-        if self._suspects is None:
-            return item
-        standing = self._suspects.standing(item.fingerprint)
-        if standing is Standing.QUARANTINED:
-            raise QuarantinedError(version.manifest.name)
-        if standing is Standing.NOT_NOW:
-            raise SuspectError(version.manifest.name, SUSPECT_RETRY_S)
-        return replace(item, is_alone=True) if standing is Standing.ALONE else item
 
     async def _ask_model(
         self, request: Request, progress: Progress, item: Item, deadline_ns: int

@@ -9,17 +9,21 @@ being computed when it died.  Every death is known by its writer, so both togeth
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.errors import QuarantinedError, SuspectError
 from gateway.record.inflight import Flight, ForeignFileError, list_flights, model_of
 from gateway.registry.deaths import CONVICTED, Death, Deaths
+from gateway.serving.microbatch import Item
 
 # A replica that is alone leaves suspects of a crash to its ladder for so long: meanwhile another
 # one starts, and if the inputs do kill, they take only one of the two.
 WAIT_S = 30.0
+RETRY_AFTER_S = 5  # about what a replica takes to start
 HEALTHY_NS = 2_000_000_000  # an event loop that turned within so long is fine
 log = logging.getLogger(__name__)
 
@@ -107,6 +111,20 @@ class Suspects:
             return Standing.NOT_NOW
         return Standing.ALONE
 
+    def set_apart(self, item: Item) -> Item:
+        """Let pass what is clear; mark a suspect as one that runs alone.
+
+        Raises:
+            QuarantinedError: it was being computed at two deaths.
+            SuspectError: to try it now might end the last replica.
+        """
+        standing = self.standing(item.fingerprint)
+        if standing is Standing.QUARANTINED:
+            raise QuarantinedError(self._model)
+        if standing is Standing.NOT_NOW:
+            raise SuspectError(self._model, RETRY_AFTER_S)
+        return replace(item, is_alone=True) if standing is Standing.ALONE else item
+
     def acquit(self, fingerprint: bytes) -> None:
         """Forget a suspect that came through alone.  Writes to the registry: not on the loop."""
         for sibling in self._siblings.values():
@@ -120,9 +138,9 @@ class Suspects:
             self._known.pop(fingerprint, None)
 
     def _is_last(self) -> bool:
-        """Whether no other replica of the model on this node is well."""
+        """Whether no other replica of the model on this node is well, and asked by HAProxy."""
         fresh_ns = self._now_ns() - HEALTHY_NS
         return not any(
-            sibling.heartbeat_ns > fresh_ns and not sibling.is_dead()
+            sibling.heartbeat_ns > fresh_ns and sibling.has_worked and not sibling.is_dead()
             for sibling in list(self._siblings.values())
         )

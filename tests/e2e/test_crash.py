@@ -93,6 +93,7 @@ def test_inputs_that_crash_a_replica_do_so_twice_at_most_and_hurt_nobody_else(
 ) -> None:
     before = well(running)
     with running.client() as client, load(running.url, "killer", {"x": ROWS}) as seen:
+        time.sleep(1)  # both have had requests
         first = ask(running, CRASH)
         survivors = before & replicas(running)
         wait_for(lambda: len(replicas(running) - before) == 1, RESTART_S)

@@ -210,6 +210,9 @@ def test_a_suspect_of_a_crash_is_tried_when_a_second_replica_is_well(node: Node)
     node.die(sibling, mark(1), note="Fatal Python error: Segmentation fault")
     second = node.replica("m~b")
     node.suspects.refresh()
+    assert node.suspects.standing(mark(1)) is Standing.NOT_NOW  # HAProxy may not know it yet
+    second.lane(0).begin([mark(9)], began_ns=1, hung_at_ns=2)
+    second.lane(0).end()
     assert node.suspects.standing(mark(1)) is Standing.ALONE
 
     node.now_ns += 3 * S  # its event loop stands still
