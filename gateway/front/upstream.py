@@ -1,7 +1,7 @@
 """HTTP/1.1 to the data plane on this machine, over connections that stay open.
 
-A call costs about a fifth of what aiohttp's client spends on one; `bench/grpc_cost.py` says
-how much that is of a gRPC call.
+Every gRPC call pays for it: 65 us of a core here, 235 us with aiohttp's client (200 bytes each
+way, uvloop).
 """
 
 import asyncio

@@ -228,16 +228,30 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(
 
 async def test_limits_of_a_call(plane: Plane, stub: Any) -> None:
     big = triton.ModelInferRequest(model_name="wine", raw_input_contents=[b"x" * LIMIT_BYTES])
-    zeros = triton.ModelInferRequest(model_name="wine", raw_input_contents=[b"\0" * 50_000])
     plane.body = b""
 
     assert (await failure(stub.ModelInfer(big)))[0] is Status.RESOURCE_EXHAUSTED
     long_metadata = (("tracestate", "x" * 20_000),)
     status, _ = await failure(stub.ModelInfer(WINE, metadata=long_metadata))
     assert status is Status.RESOURCE_EXHAUSTED
-    status, _ = await failure(stub.ModelInfer(zeros, compression=grpc.Compression.Gzip))
-    assert status is Status.UNIMPLEMENTED
     assert plane.seen == []
+
+
+@pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_a_compressed_message_is_inflated_up_to_the_limit(
+    plane: Plane, stub: Any, algorithm: grpc.Compression
+) -> None:
+    plane.body = b""
+    fits, bomb = (
+        triton.ModelInferRequest(model_name="wine", raw_input_contents=[b"\0" * size])
+        for size in (LIMIT_BYTES // 2, 100 * LIMIT_BYTES)
+    )
+
+    await stub.ModelInfer(fits, compression=algorithm)
+    assert plane.seen[-1][2] == fits.SerializeToString()
+    status, _ = await failure(stub.ModelInfer(bomb, compression=algorithm))
+    assert status is Status.RESOURCE_EXHAUSTED
+    assert len(plane.seen) == 1
 
 
 async def test_more_bytes_than_the_front_may_hold_are_shed(plane: Plane, stub: Any) -> None:
