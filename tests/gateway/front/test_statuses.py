@@ -5,7 +5,7 @@ import json
 import grpc
 import pytest
 
-from gateway.errors import BAD_REQUEST_CODES, BreakerOpenError, GatewayError, ShedError, error_body
+from gateway.errors import BAD_REQUEST_CODES, GatewayError, ShedError, error_body
 from gateway.front.statuses import failure_in, failure_of
 from gateway.front.upstream import Reply
 from tests.contracts.test_errors import EXAMPLES
@@ -14,8 +14,8 @@ GATEWAY = [error for error in EXAMPLES if isinstance(error, GatewayError)]
 
 
 def reply_of(error: GatewayError) -> Reply:
-    has_time = isinstance(error, ShedError | BreakerOpenError)
-    headers = {b"retry-after": b"%d" % error.retry_after_s} if has_time else {}
+    retry_after_s = getattr(error, "retry_after_s", None)
+    headers = {} if retry_after_s is None else {b"retry-after": b"%d" % retry_after_s}
     return Reply(error.status, headers, json.dumps(error_body(error, "r-1")).encode())
 
 
