@@ -23,9 +23,6 @@ from gateway.serving.versions import Die, LoadedVersion
 from models.errors import StickyDeviceError
 
 INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
-# A model that its profile calls too slow for its budget would never run again, and its profile
-# never learn better: once a second it is tried all the same.
-RETRY_NS = 1_000_000_000
 # A batch that runs for longer than this, or than twice the model's budget, hangs.
 HUNG_AFTER_NS = 5_000_000_000
 
@@ -39,6 +36,7 @@ class _Waiting:
     item: Item
     deadline_ns: int
     answer: asyncio.Future[Judged | None]
+    is_inline: bool
 
 
 class Batcher:
@@ -66,7 +64,8 @@ class Batcher:
         self._die = die  # when the device is lost: this process must answer nothing any more
         self._waiting: deque[_Waiting] = deque()
         self._is_busy = False  # a flush is scheduled, or the thread is at work
-        self._is_thread_busy = False
+        self._running: LoadedVersion | None = None  # on the thread
+        self._waiting_for_thread = 0  # who will not be answered on the loop
         self._began_ns = 0  # the batch that runs now, or ran last
         self._over_ns = 0.0  # when it is expected to be over
         self.queued_rows = 0
@@ -77,13 +76,13 @@ class Batcher:
         cost = version.cost
         ahead = full * cost.estimate_ns(self._max_rows)
         ahead += cost.estimate_ns(rest) if rest else 0.0
-        if self._is_thread_busy:
+        if self._running is not None:
             ahead += max(0.0, self._over_ns - self._now_ns())
         return ahead
 
-    def stuck_ns(self) -> int:
-        """Say how long the inference thread has been at its batch; 0 if it is idle."""
-        return self._now_ns() - self._began_ns if self._is_thread_busy else 0
+    def running(self) -> tuple[LoadedVersion, int] | None:
+        """Name the version that the inference thread is at, and for how long, in ns."""
+        return None if self._running is None else (self._running, self._now_ns() - self._began_ns)
 
     async def submit(
         self,
@@ -101,13 +100,15 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Judged | None] = loop.create_future()
-        self._waiting.append(_Waiting(version, table, item, deadline_ns, answer))
+        is_inline = self._is_inline(version, item.rows)
+        self._waiting.append(_Waiting(version, table, item, deadline_ns, answer, is_inline))
         self.queued_rows += item.rows
+        self._waiting_for_thread += not is_inline
         if not self._is_busy:
             self._is_busy = True
             loop.call_soon(self._flush)
-        if not self._is_thread_busy and self._is_inline(version, item.rows):
-            return await answer
+        if self._running is None and not self._waiting_for_thread:
+            return await answer  # in this turn of the loop: no timer is as quick
         left_s = (deadline_ns - self._now_ns()) / 1e9
         timer = loop.call_later(max(left_s, 0.0), _give_up, answer)
         watcher = None if gone is None else asyncio.ensure_future(gone())
@@ -134,6 +135,11 @@ class Batcher:
             return
         version, table = batch[0].version, batch[0].table
         self._began_ns = self._now_ns()
+        left_ns = batch[0].deadline_ns - self._began_ns
+        is_hurried = _is_hurried(batch[0], left_ns, now_ns=self._began_ns)
+        version.cost.model.tried_ns = self._began_ns
+        if not is_hurried:
+            version.cost.guards.tried_ns = self._began_ns
         microbatch = Microbatch(
             version,
             [waiting.item for waiting in batch],
@@ -147,7 +153,7 @@ class Batcher:
             microbatch,
             self._die,
             closed=self._exploration_closed() if version.explorer is not None else None,
-            is_hurried=_is_hurried(batch[0], batch[0].deadline_ns - self._began_ns),
+            is_hurried=is_hurried,
         )
         self._over_ns = self._began_ns + version.cost.estimate_ns(microbatch.rows)
         self._mark(batch)
@@ -158,11 +164,11 @@ class Batcher:
                 done.set_result(run())
             except Exception as error:  # noqa: BLE001  each caller gets it, as from the thread
                 done.set_exception(error)
-            self._finish(batch, done)
+            self._finish(batch, left_ns, done)
         else:
-            self._is_thread_busy = True
+            self._running = version
             running = loop.run_in_executor(self._executor, run)
-            running.add_done_callback(partial(self._finish, batch))
+            running.add_done_callback(partial(self._finish, batch, left_ns))
 
     def _mark(self, batch: list[_Waiting]) -> None:
         """Leave word of what is being computed, in case this process does not survive it."""
@@ -197,15 +203,15 @@ class Batcher:
         return batch
 
     def _is_too_late(self, waiting: _Waiting, now_ns: int) -> bool:
-        """Whether it cannot be in time even alone; see `RETRY_NS` for when in doubt."""
+        """Whether it cannot be in time even alone; when in doubt, it is tried now and again."""
         version, rows = waiting.version, waiting.item.rows
         left_ns = waiting.deadline_ns - now_ns
         must_guard = not (version.chain.optional or waiting.item.is_fallback)
         guards_ns = version.cost.guards.typical_ns(rows) if must_guard else 0.0
         if guards_ns + version.cost.model.typical_ns(rows) <= left_ns:
             return False
-        quickest_ns = version.cost.model.quickest_ns(rows)
-        return quickest_ns > left_ns or now_ns - self._began_ns < RETRY_NS
+        model = version.cost.model
+        return model.quickest_ns(rows) > left_ns or not model.is_doubtful(now_ns)
 
     def _fits(self, waiting: _Waiting, first: _Waiting, *, rows: int, left_ns: int) -> bool:
         """Whether ``waiting`` may join a batch that then has ``rows`` rows and ``left_ns``.
@@ -227,16 +233,19 @@ class Batcher:
     def _drop(self) -> _Waiting:
         waiting = self._waiting.popleft()
         self.queued_rows -= waiting.item.rows
+        self._waiting_for_thread -= not waiting.is_inline
         return waiting
 
-    def _finish(self, batch: list[_Waiting], done: "asyncio.Future[list[Judged]]") -> None:
+    def _finish(
+        self, batch: list[_Waiting], left_ns: int, done: "asyncio.Future[list[Judged]]"
+    ) -> None:
         """Hand out the answers, or the failure, and go on with what arrived meanwhile."""
-        self._is_thread_busy = False
+        self._running = None
         if self._lane is not None:
             self._lane.end()
         try:
             judged = done.result()
-            _learn_cost(batch[0].version, judged[0])
+            _learn_cost(batch[0].version, judged[0], left_ns=left_ns)
             if self._count_batch is not None and any(one.outputs is not None for one in judged):
                 self._count_batch(batch[0].version.ref.version, judged[0].stamps)
             for waiting, answer in zip(batch, judged, strict=True):
@@ -262,20 +271,27 @@ def _run_or_die(
         die(error)
 
 
-def _is_hurried(waiting: _Waiting, left_ns: int) -> bool:
+def _is_hurried(waiting: _Waiting, left_ns: int, *, now_ns: int) -> bool:
     """Whether only leaving out the optional guards lets it be in time."""
     version = waiting.version
-    return bool(version.chain.optional) and version.cost.typical_ns(waiting.item.rows) > left_ns
+    return (
+        bool(version.chain.optional)
+        and version.cost.typical_ns(waiting.item.rows) > left_ns
+        and not version.cost.guards.is_doubtful(now_ns)
+    )
 
 
-def _learn_cost(version: LoadedVersion, judged: Judged) -> None:
+def _learn_cost(version: LoadedVersion, judged: Judged, *, left_ns: int) -> None:
     stamps = judged.stamps
-    if stamps.guarded_ns and not judged.skipped_guards:
-        version.cost.guards.observe(stamps.batch_rows, stamps.guarded_ns - stamps.dequeued_ns)
-    if stamps.inferred_ns > stamps.guarded_ns:
-        began_ns = stamps.guarded_ns or stamps.dequeued_ns
-        last_ns = max(stamps.inferred_ns, stamps.explored_ns)
-        version.cost.model.observe(stamps.batch_rows, last_ns - began_ns)
+    has_guarded = stamps.guarded_ns and not judged.skipped_guards
+    last_ns = max(stamps.inferred_ns, stamps.explored_ns)
+    version.cost.learn(
+        stamps.batch_rows,
+        guards_ns=stamps.guarded_ns - stamps.dequeued_ns if has_guarded else None,
+        model_ns=last_ns - (stamps.guarded_ns or stamps.dequeued_ns),
+        is_whole=stamps.is_whole,
+        left_ns=left_ns,
+    )
 
 
 def _give_up(answer: "asyncio.Future[Judged | None]") -> None:

@@ -57,7 +57,9 @@ class Breaker:
 
     What a failure is, the caller says: the model failed, answered with what is no number, or
     took longer than the budget by itself.  That a request waited too long is none, or overload
-    would open the breaker, and a slow minute become an outage.
+    would open the breaker, and a slow minute become an outage.  Failures may also be the doing
+    of what was asked: whoever opens it looks at once, with `probe_now`, whether the model is to
+    blame.
 
     Mutable and without locks: every call comes from the replica's event loop.
     """
@@ -98,6 +100,12 @@ class Breaker:
         self._probe = Call(self, self._window)
         return self._probe
 
+    def probe_now(self) -> "Call":
+        """Begin the probe of an open breaker without waiting for the pause to be over."""
+        self._change(Event.PAUSE_OVER)
+        self._probe = Call(self, self._window)
+        return self._probe
+
     def end(self, call: "Call", *, failed: bool | None) -> None:
         """Take in what became of ``call``; None: neither success nor failure."""
         now_ns = self._now_ns()
@@ -110,6 +118,7 @@ class Breaker:
             self._window.add(now_ns, failed=failed)
             if failed and self._window.is_bad:
                 self._change(Event.TOO_MANY_FAILED)
+                call.has_opened = True
 
     def _change(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state, event]
@@ -126,12 +135,13 @@ class Breaker:
 class Call:
     """One call of the model: say `succeeded` or `failed`, or leave without for neither."""
 
-    __slots__ = ("_breaker", "_failed", "window")
+    __slots__ = ("_breaker", "_failed", "has_opened", "window")
 
     def __init__(self, breaker: Breaker, window: "_Window") -> None:
         self._breaker = breaker
         self._failed: bool | None = None
         self.window = window  # that it counts in
+        self.has_opened = False  # it was one failure too many
 
     def succeeded(self) -> None:
         """Say that the model answered, whatever the guards think of it."""

@@ -6,6 +6,9 @@ BUCKETS = 24  # powers of two of batch rows; 2**23 rows are more than any reques
 WINDOW = 64  # batches per bucket that count; a change of the machine's mood is learnt in as many
 REFRESH = 8  # batches between two readings of the quantiles: sorting 64 numbers takes some us
 TYPICAL, SURE = 0.5, 0.95
+# What its profile calls too slow would never run again, and the profile never learn better: once
+# a second it is tried all the same.
+RETRY_NS = 1_000_000_000
 
 
 class CostProfile:
@@ -25,6 +28,7 @@ class CostProfile:
         self._typical = [0.0] * BUCKETS
         self._quickest = [0.0] * BUCKETS
         self._followers: dict[int, list[tuple[int, float]]] = {}  # see `_follow`
+        self.tried_ns = 0  # monotonic; when such a batch last began
 
     def observe(self, rows: int, took_ns: int) -> None:
         """Fold in one batch of ``rows`` rows."""
@@ -43,6 +47,15 @@ class CostProfile:
             ring[seen % WINDOW] = took_ns
         if seen < REFRESH or seen % REFRESH == 0:
             self._read(bucket, ring)
+
+    def is_doubtful(self, now_ns: int) -> bool:
+        """Whether it is so long since a batch began that it must be tried whatever this says."""
+        return now_ns - self.tried_ns >= RETRY_NS
+
+    def restart(self, rows: int) -> None:
+        """Forget the batches like one of ``rows`` rows: they are of another time."""
+        self._recent[_bucket(rows)] = []
+        self._seen[_bucket(rows)] = 0
 
     def estimate_ns(self, rows: int) -> float:
         """Predict a cost that 19 of 20 batches of ``rows`` rows keep; 0 if none was observed."""
@@ -96,6 +109,34 @@ class BatchCost:
     def typical_ns(self, rows: int) -> float:
         """Predict what a batch of ``rows`` rows costs as a rule."""
         return self.guards.typical_ns(rows) + self.model.typical_ns(rows)
+
+    def learn(
+        self, rows: int, *, guards_ns: int | None, model_ns: int, is_whole: bool, left_ns: int
+    ) -> None:
+        """Fold in one batch.
+
+        Args:
+            rows: Of the batch.
+            guards_ns: What its input guards took; None if some were left out, or there are none.
+            model_ns: What the model took, with output guard and exploration.
+            is_whole: One call of the model answered every row.  If not, some rows were never
+                asked, or the call was cut short or repeated: then it only shows what is too low.
+            left_ns: Until its first deadline when it began.  A batch that ran although the
+                profiles called it too slow, and was not, shows that they are out of date.
+        """
+        doubted = (0.0 if guards_ns is None else self.guards.typical_ns(rows)) + (
+            self.model.typical_ns(rows)
+        ) > left_ns
+        if guards_ns is not None:
+            _fold(self.guards, rows, guards_ns, is_doubted=doubted)
+        if is_whole or model_ns > self.model.typical_ns(rows):
+            _fold(self.model, rows, model_ns, is_doubted=doubted)
+
+
+def _fold(profile: CostProfile, rows: int, took_ns: int, *, is_doubted: bool) -> None:
+    if is_doubted and took_ns < profile.typical_ns(rows):
+        profile.restart(rows)
+    profile.observe(rows, took_ns)
 
 
 def _bucket(rows: int) -> int:

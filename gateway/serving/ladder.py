@@ -58,6 +58,14 @@ class _Asked:
         wait_ns = self.batcher.predicted_wait_ns(self.version)
         return wait_ns + self.version.cost.model.estimate_ns(rows)
 
+    def fits(self, rows: int, *, left_ns: int, now_ns: int) -> bool:
+        """Whether there is time for it, or it is so long since it was asked that it must be."""
+        if self.needs_ns(rows) <= left_ns:
+            return True
+        model = self.version.cost.model
+        wait_ns = self.batcher.predicted_wait_ns(self.version)
+        return model.is_doubtful(now_ns) and wait_ns + model.quickest_ns(rows) <= left_ns
+
 
 class Ladder:
     """Finds the first rung that still answers in the time left."""
@@ -148,7 +156,8 @@ class Ladder:
         if isinstance(rung, CacheRung):
             return _cached(version, item)
         asked = self._find(rung, view, version)
-        if asked is None or self._now_ns() + asked.needs_ns(item.rows) > limit_ns:
+        now_ns = self._now_ns()
+        if asked is None or not asked.fits(item.rows, left_ns=limit_ns - now_ns, now_ns=now_ns):
             return None
         try:
             judged = await asked.batcher.submit(asked.version, view.table, item, limit_ns)

@@ -4,6 +4,7 @@ Pure apart from the clock it is given.  Every request keeps its own verdict, and
 row that makes the model fail never fails its batch mates: the batch is bisected.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -16,10 +17,12 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.versions import LoadedVersion
 from guards.explore.explorer import Choices
 from guards.verdict import Action, Verdict
-from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError
+from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows
 from models.prediction import predicted
 from models.runtime.fitting import predict_fitting
+
+log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -45,6 +48,7 @@ class Stamps:
     guarded_ns: int  # 0: no input guard ran
     inferred_ns: int
     explored_ns: int  # 0: nothing was explored
+    is_whole: bool = True  # one call of the model answered every row
 
     @property
     def model_ns(self) -> int:
@@ -111,6 +115,7 @@ class Microbatch:
         self._verdicts: list[Verdict] = []
         self._stopped: dict[int, _Stop] = {}  # by item
         self._outputs: Arrays | None = None
+        self._is_whole = False
         self._choices: Choices | None = None
         self._skipped_guards: tuple[str, ...] = ()
 
@@ -133,7 +138,9 @@ class Microbatch:
         inferred_ns = now_ns()
         self._explore(closed)
         explored_ns = now_ns() if self._choices is not None else 0
-        return self._split(Stamps(self.rows, dequeued_ns, guarded_ns, inferred_ns, explored_ns))
+        return self._split(
+            Stamps(self.rows, dequeued_ns, guarded_ns, inferred_ns, explored_ns, self._is_whole)
+        )
 
     def _stack(self, picked: Sequence[int]) -> Arrays:
         """Put the inputs of some items on top of each other."""
@@ -178,6 +185,7 @@ class Microbatch:
             answers = []
         if len(answers) == 1 and len(answers[0][0]) == len(self._items):
             self._outputs = answers[0][1]  # the ordinary case: one call answered everything
+            self._is_whole = True
         elif answers:
             self._outputs = self._scatter(answers)
 
@@ -197,7 +205,11 @@ class Microbatch:
             return [(picked, outputs)]
         except OutOfTimeError:
             return self._stop_all(picked, "deadline")
-        except (RuntimeFailedError, NotTextError) as error:
+        except StickyDeviceError:
+            raise
+        except Exception as error:  # noqa: BLE001  a runtime's surprise fails its rows, not mates
+            if not isinstance(error, RuntimeFailedError | NotTextError):
+                log.error("runtime of %s failed: %s", self._table.model, type(error).__name__)
             if len(picked) == 1:
                 why = "not_text" if isinstance(error, NotTextError) else "model_error"
                 return self._stop_all(picked, why)
@@ -290,7 +302,9 @@ class Microbatch:
                     predicted=None if outputs is None or classes is None else classes[start:stop],
                     verdicts=tuple(v.rows(start, stop) for v in said),
                     p_values=None if p_values is None else p_values[start:stop],
-                    choices=None if self._choices is None else _cut(self._choices, start, stop),
+                    choices=None
+                    if halt is not None or self._choices is None  # it is not what goes out
+                    else _cut(self._choices, start, stop),
                     stop="" if halt is None else halt.why,
                     is_rejected=halt is not None and halt.is_rejected,
                     skipped_guards=self._skipped_guards,

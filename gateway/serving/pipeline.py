@@ -23,9 +23,10 @@ from gateway.errors import (
     SuspectError,
     UnansweredError,
 )
+from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher, Gone
-from gateway.serving.breaker import Breakers
+from gateway.serving.breaker import Breakers, Call
 from gateway.serving.classification import top_classes
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
@@ -38,6 +39,7 @@ from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
 from models.manifest import Signature
 
+SLOW = 0.7  # of the model's budget, used up by one batch alone: the ladder has part of the rest
 _FALLBACK_REASONS: Mapping[type[GatewayError], str] = {
     ShedError: "queue_full",
     BreakerOpenError: "breaker_open",
@@ -115,6 +117,7 @@ class Pipeline:
         self._breakers = breakers
         self._fingerprints = fingerprints
         self._suspects = suspects  # None: nobody keeps track of deaths
+        self._examining: asyncio.Future[None] | None = None  # held, or it would be collected
         self._now_ns = now_ns
 
     async def infer(self, request: Request, progress: Progress) -> Answer:
@@ -139,8 +142,7 @@ class Pipeline:
             return await self._fall_back(reason, progress, deadline_ns, instead=refusal)
         progress.judged = judged
         if judged is None:
-            is_hung = self._batcher.stuck_ns() > progress.budget_ns
-            return await self._fall_back("hung" if is_hung else "deadline", progress, deadline_ns)
+            return await self._fall_back(self._why_late(), progress, deadline_ns)
         if judged.is_rejected:
             raise _rejection(judged)
         if judged.stop == "not_text":
@@ -185,13 +187,16 @@ class Pipeline:
             view, version, rows=item.rows, budget_ns=progress.budget_ns
         )
         give_up_ns = deadline_ns - reserve_ns
+        left_ns = give_up_ns - self._now_ns()
+        if left_ns <= 0:
+            return None
         breaker = self._breakers.of(version.ref.digest, model=version.manifest.name)
         with (
             breaker.call() as call,
             self._admission.admit(
                 version,
                 rows=item.rows,
-                left_ns=give_up_ns - self._now_ns(),
+                left_ns=left_ns,
                 body_bytes=request.body_bytes,
                 priority=envelope.priority,
             ),
@@ -199,15 +204,48 @@ class Pipeline:
             judged = await self._batcher.submit(
                 version, view.table, item, give_up_ns, gone=request.gone
             )
-            if _has_failed(judged, item, version, stuck_ns=self._batcher.stuck_ns()):
-                call.failed()
-            elif judged is not None and judged.has_answer:
-                call.succeeded()
+            self._tell(call, judged, version)
+        if call.has_opened:
+            probe = breaker.probe_now()
+            self._examining = asyncio.ensure_future(self._examine(probe, version, view.table))
         if item.is_alone and judged is not None and self._suspects is not None:
             asyncio.get_running_loop().run_in_executor(
                 None, self._suspects.acquit, item.fingerprint
             )
         return judged
+
+    def _tell(self, call: Call, judged: Judged | None, version: LoadedVersion) -> None:
+        """Tell the breaker how the model did; waiting too long is none of the model's doing."""
+        most_ns = _model_budget_ns(version)
+        if judged is None:
+            running = self._batcher.running()
+            if running is not None and running[0] is version and running[1] > SLOW * most_ns:
+                call.failed()
+        elif judged.stop == "model_error" or judged.is_nonfinite:
+            call.failed()
+        elif judged.has_answer:
+            is_slow = judged.stamps.is_whole and judged.stamps.model_ns > most_ns
+            call.failed() if is_slow else call.succeeded()
+
+    async def _examine(self, probe: Call, version: LoadedVersion, table: RoutingTable) -> None:
+        """Ask a model that failed too often about a row that it is known to answer.
+
+        If it does, what it was asked is to blame, and nobody else has to do without the model
+        because of it.
+        """
+        deadline_ns = self._now_ns() + _model_budget_ns(version)
+        # As a rung's: guards have nothing to say about it, and nothing is drawn.
+        inputs = dict(version.golden)
+        item = Item("", inputs, 1, self._fingerprints.of(inputs), is_fallback=True, is_alone=True)
+        with probe:
+            judged = await self._batcher.submit(version, table, item, deadline_ns)
+            self._tell(probe, judged, version)
+
+    def _why_late(self) -> str:
+        """Tell a thread that hangs from one that is merely busy."""
+        running = self._batcher.running()
+        is_hung = running is not None and running[1] > 2 * _model_budget_ns(running[0])
+        return "hung" if is_hung else "deadline"
 
     async def _fall_back(
         self,
@@ -266,18 +304,6 @@ class Pipeline:
 
 def _model_budget_ns(version: LoadedVersion) -> int:
     return int(version.manifest.expectations.latency_ms * NS_PER_MS)
-
-
-def _has_failed(
-    judged: Judged | None, item: Item, version: LoadedVersion, *, stuck_ns: int
-) -> bool:
-    """Whether the model failed by itself; that a request waited too long is none of its doing."""
-    most_ns = _model_budget_ns(version)
-    if judged is None:
-        return max(stuck_ns, version.cost.model.typical_ns(item.rows)) > most_ns
-    if judged.stop == "model_error" or judged.is_nonfinite:
-        return True
-    return judged.has_answer and judged.stamps.model_ns > most_ns
 
 
 def _check_outputs(envelope: Envelope, version: LoadedVersion) -> None:

@@ -161,7 +161,7 @@ def _bounded(values: NDArray[Any] | None) -> tuple[float, ...]:
 
 def _exploration(progress: Progress, answer: Answer | None) -> Exploration | None:
     judged = progress.judged
-    if answer is None or judged is None or judged.choices is None:
+    if answer is None or judged is None or judged.choices is None or progress.fallback is not None:
         return None
     choices = judged.choices
     assert progress.version is not None

@@ -24,7 +24,7 @@ from models.manifest import Manifest, TensorSpec
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.runtime.fitting import RowLimit, predict_fitting
-from models.runtime.protocol import Runtime
+from models.runtime.protocol import Runtime, Tensors
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class LoadedVersion:
     cost: BatchCost
     limit: RowLimit  # rows that fit into one call
     model_ns: float  # of the model alone, at `TIMED_ROWS`, or at the most that are in time
+    golden: Tensors  # inputs of one row that it is known to answer
     rungs: "Mapping[str, LoadedVersion]" = field(default_factory=dict)  # models of the ladder
     cache: AnswerCache | None = None  # where the ladder has such a rung
 
@@ -193,6 +194,7 @@ def _load_model(ref: VersionRef, bundle: Bundle, chain: GuardChain) -> LoadedVer
         cost,
         limit,
         model_ns,
+        {name: array[:1] for name, array in load_golden(bundle).inputs.items()},
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.serving.cost import WINDOW, CostProfile
+from gateway.serving.cost import WINDOW, BatchCost, CostProfile
 
 batches = st.lists(st.tuples(st.integers(1, 4096), st.integers(1, 10**9)), min_size=1, max_size=300)
 
@@ -44,3 +44,35 @@ def test_sizes_never_seen_are_reckoned_from_the_nearest_one_seen() -> None:
 
 def test_a_model_that_was_never_timed_costs_nothing_as_far_as_anybody_knows() -> None:
     assert CostProfile().estimate_ns(1) == 0
+
+
+def test_a_profile_of_another_time_is_forgotten_by_the_first_batch_that_proves_it_wrong() -> None:
+    cost = BatchCost()
+    for _ in range(WINDOW):
+        cost.learn(1, guards_ns=None, model_ns=70, is_whole=True, left_ns=100)
+
+    cost.learn(1, guards_ns=None, model_ns=2, is_whole=True, left_ns=50)  # tried all the same
+
+    assert cost.typical_ns(1) == 2
+
+
+def test_a_quick_batch_that_nobody_doubted_is_one_of_many() -> None:
+    cost = BatchCost()
+    for _ in range(WINDOW):
+        cost.learn(1, guards_ns=None, model_ns=70, is_whole=True, left_ns=100)
+
+    cost.learn(1, guards_ns=None, model_ns=2, is_whole=True, left_ns=100)
+
+    assert cost.typical_ns(1) == 70
+
+
+def test_a_batch_that_the_model_never_saw_whole_does_not_make_it_cheap() -> None:
+    cost = BatchCost()
+    cost.learn(1, guards_ns=5, model_ns=70, is_whole=True, left_ns=100)
+
+    for _ in range(WINDOW):
+        cost.learn(1, guards_ns=5, model_ns=1, is_whole=False, left_ns=100)
+    assert cost.model.quickest_ns(1) == 70
+    cost.learn(1, guards_ns=5, model_ns=700, is_whole=False, left_ns=1000)
+
+    assert cost.model.estimate_ns(1) == 700

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.answer_cache import AnswerCache
-from gateway.serving.cost import BatchCost
+from gateway.serving.cost import RETRY_NS, BatchCost
 from gateway.serving.ladder import LAST_NS, SHARE, Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged, Stamps
 from gateway.serving.versions import LoadedVersion, View, load_version
@@ -272,3 +272,25 @@ def remembered(plain: LoadedVersion, item: Item, judged: Judged) -> bool:
     ladder = Ladder(Device(Clock(), 0), Device(Clock(), 0))  # type: ignore[arg-type]
     ladder.remember(replace(plain, cache=cache), item, judged)
     return len(cache) == 1
+
+
+async def test_a_rung_that_was_slow_once_is_asked_again_after_a_while(plain: LoadedVersion) -> None:
+    clock = Clock(RETRY_NS)
+    slow = named(plain, "small", 5 * MS)
+    slow.cost.model.observe(1, 10_000 * MS)
+    version = replace(
+        plain,
+        manifest=plain.manifest.model_copy(update={"fallback": (ModelRung(file="small.onnx"),)}),
+        rungs={"small.onnx": slow},
+    )
+    device = Device(clock, 0, {"small": 5 * MS})
+    ladder = Ladder(device, device, now_ns=clock)  # type: ignore[arg-type]
+    view = View(RoutingTable("toy", 1, "1", (plain.ref,)), {"1": version})
+
+    asked = []
+    for waited_ns in (0, RETRY_NS // 2, RETRY_NS):
+        slow.cost.model.tried_ns = clock.ns - waited_ns
+        answer, _ = await ladder.descend(view, version, ITEM, clock.ns + 50 * MS)
+        asked.append(answer is not None)
+
+    assert asked == [False, False, True]

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from gateway.serving.batcher import RETRY_NS
+from gateway.serving.cost import RETRY_NS
 from gateway.serving.microbatch import Item
 from models.bundle import Bundle
 from models.signing import SigningKey
@@ -111,7 +111,7 @@ async def test_requests_with_one_id_never_get_each_others_answers(
     serve: Any, lookups: tuple[Bundle, ...]
 ) -> None:
     served = await serve(lookups[2], inline_below_us=0)  # on the inference thread
-    places = np.random.default_rng(0).integers(0, 8, size=2000)
+    places = np.random.default_rng(0).integers(0, 8, size=500)
 
     responses = await asyncio.gather(
         *(ask(served.client, [float(place)], id=str(i % 10)) for i, place in enumerate(places))
@@ -192,7 +192,7 @@ async def test_a_failure_inside_the_gateway_reaches_its_callers_and_the_queue_go
 ) -> None:
     served = await serve(lookups[2])
     live = served.versions.view.live
-    broken = replace(live, runtime=BrokenRuntime())
+    broken = replace(live, chain=BrokenChain())
     item = Item("a", {"place": np.zeros((1, 1), np.float32)}, 1)
     forever = time.perf_counter_ns() + 10**12
 
@@ -215,8 +215,10 @@ class SlowRuntime:
         return self._runtime.predict(inputs)
 
 
-class BrokenRuntime:
-    """Fails in a way that no runtime should."""
+class BrokenChain:
+    """Fails where nothing should."""
 
-    def predict(self, inputs: Any, *, deadline_ns: int | None = None) -> Any:
+    optional = ()
+
+    def check_inputs(self, *_: Any, **__: Any) -> Any:
         raise ZeroDivisionError

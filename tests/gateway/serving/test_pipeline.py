@@ -1,6 +1,8 @@
 """From request to answer: who answers when the model cannot, and what the answer says about it."""
 
+import asyncio
 import gzip
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -77,15 +79,26 @@ async def test_the_last_good_answer_to_the_same_inputs_is_repeated_with_its_age(
     assert never.json()["parameters"]["served_by"] == "fallback:constant"
 
 
+def break_model(served: Any) -> None:
+    """Let the live model fail whatever it is asked."""
+
+    def fail(inputs: Any, **_: Any) -> Any:
+        raise KeyError("out of order")
+
+    served.versions.view.live.runtime.predict = fail
+
+
 async def test_a_model_that_keeps_failing_is_left_alone(
     serve: Any, key: SigningKey, tmp_path: Path
 ) -> None:
     served = await serve(build_lookup(tmp_path, key))
+    break_model(served)
 
     statuses = [
-        (await served.client.post("/infer", content=place(PLACES))).status_code
+        (await served.client.post("/infer", content=place(1))).status_code
         for _ in range(LEAST_CALLS)
     ]
+    await asyncio.sleep(0.05)  # it is asked about its golden row, and fails there too
     refused = await served.client.post("/infer", content=place(1))
 
     assert statuses == [500] * LEAST_CALLS
@@ -98,14 +111,91 @@ async def test_while_a_model_is_left_alone_its_ladder_answers(
     serve: Any, key: SigningKey, tmp_path: Path
 ) -> None:
     served = await serve(build_lookup(tmp_path, key, fallback="0"))
+    break_model(served)
+
+    reasons = []
+    for _ in range(LEAST_CALLS + 1):
+        answer = (await served.client.post("/infer", content=place(1))).json()
+        assert answer["parameters"]["served_by"] == "fallback:constant"
+        reasons.append(answer["parameters"]["fallback_reason"])
+
+    assert reasons == ["model_error"] * LEAST_CALLS + ["breaker_open"]
+    assert served.kept.decisions[-1].fallback_reason == "breaker_open"
+
+
+async def test_rows_on_which_a_model_fails_do_not_keep_others_from_it(
+    serve: Any, key: SigningKey, tmp_path: Path
+) -> None:
+    served = await serve(build_lookup(tmp_path, key))
 
     for _ in range(LEAST_CALLS):
         await served.client.post("/infer", content=place(PLACES))
-    answer = (await served.client.post("/infer", content=place(1))).json()
+    await asyncio.sleep(0.05)  # it is asked about its golden row, and knows the answer
+    answer = await served.client.post("/infer", content=place(1))
 
-    assert answer["parameters"]["served_by"] == "fallback:constant"
-    assert answer["parameters"]["fallback_reason"] == "breaker_open"
-    assert served.kept.decisions[-1].fallback_reason == "breaker_open"
+    assert answer.status_code == 200, answer.text
+
+
+async def test_requests_too_large_to_be_in_time_do_not_keep_others_from_the_model(
+    serve: Any, key: SigningKey, tmp_path: Path
+) -> None:
+    served = await serve(build_lookup(tmp_path, key))
+    cost = served.versions.view.live.cost.model
+    for _ in range(WINDOW):
+        cost.observe(8192, 10**12)
+    cost.tried_ns = time.perf_counter_ns()
+    large = body(np.zeros((5000, 1), np.float32), name="place")
+
+    for _ in range(LEAST_CALLS):
+        assert (await served.client.post("/infer", content=large)).status_code in (503, 504)
+    answer = await served.client.post("/infer", content=place(1))
+
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_surprise_of_the_runtime_fails_its_row_and_no_mates(
+    serve: Any, key: SigningKey, tmp_path: Path
+) -> None:
+    served = await serve(build_lookup(tmp_path, key))
+    runtime = served.versions.view.live.runtime
+    predict = runtime.predict
+
+    def surprise(inputs: Any, **deadline: Any) -> Any:
+        if (inputs["place"] == 3).any():
+            raise KeyError(3)
+        return predict(inputs, **deadline)
+
+    runtime.predict = surprise
+
+    answers = await asyncio.gather(
+        *(served.client.post("/infer", content=place(number)) for number in range(5))
+    )
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 500, 200]
+
+
+async def test_a_request_behind_a_slow_batch_keeps_its_deadline_however_quick_its_model(
+    serve: Any, key: SigningKey, tmp_path: Path
+) -> None:
+    bundles = [build_lookup(tmp_path, key, version=version) for version in ("1", "2")]
+    served = await serve(*bundles, inline_below_us=1e6)
+    slow = served.versions.view.loaded["1"]
+    predict = slow.runtime.predict
+    slow.runtime.predict = lambda inputs, **_: (time.sleep(0.5), predict(inputs))[1]
+    object.__setattr__(slow, "model_ns", 1e12)  # so that it runs on the thread
+    hurried = body(np.ones((1, 1), np.float32), name="place", parameters={"timeout": 50_000})
+
+    async def timed() -> tuple[float, int]:
+        began_s = time.monotonic()
+        answer = await served.client.post("/versions/2/infer", content=hurried)
+        return time.monotonic() - began_s, answer.status_code
+
+    _, (took_s, status) = await asyncio.gather(
+        served.client.post("/versions/1/infer", content=place(1)), timed()
+    )
+
+    assert status == 504
+    assert took_s < 0.3
 
 
 async def test_requests_whose_time_is_too_short_do_not_open_the_breaker(
@@ -129,8 +219,10 @@ async def test_a_guard_for_which_there_is_no_time_is_left_out_and_the_answer_say
         told["expectations"]["latency_ms"] = 1000.0
 
     served = await serve(repacked(cancer.bundles[0], tmp_path / "advisory", key, advisory))
+    guards = served.versions.view.live.cost.guards
     for _ in range(WINDOW):
-        served.versions.view.live.cost.guards.observe(1, 10**12)
+        guards.observe(1, 10**12)
+    guards.tried_ns = time.perf_counter_ns()
 
     hurried = await served.client.post("/infer", content=body(cancer.test_rows[:1]))
 
