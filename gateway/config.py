@@ -30,6 +30,12 @@ class ServerSettings(Settings):
         8001, ge=0, le=65535, description="Port of the inference protocol over gRPC; 0: none."
     )
     max_body_bytes: int = Field(64 * MIB, ge=1024, description="Larger bodies get 413.")
+    max_json_bytes: int = Field(
+        8 * MIB,
+        ge=1024,
+        description="Larger JSON gets 413, as do typed contents over gRPC; raw tensors do not "
+        "count.",
+    )
     max_bundle_bytes: int = Field(2048 * MIB, ge=1024, description="Larger uploads get 413.")
     allowed_hosts: tuple[str, ...] = Field(
         ("localhost", "127.0.0.1", "[::1]"), description="Host headers that are answered."

@@ -147,19 +147,20 @@ class ConflictError(GatewayError):
 
 
 class TooLargeError(GatewayError):
-    """The body is over the limit."""
+    """The body, or a part of it that takes long to read, is over its limit."""
 
     status = 413
     code = "too_large"
     grpc_status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(limit_bytes)
+    def __init__(self, limit_bytes: int, part: str = "body") -> None:
+        super().__init__(limit_bytes, part)
         self.limit_bytes = limit_bytes
+        self.part = part
 
     def __str__(self) -> str:
-        """Name the limit."""
-        return f"the body is larger than {self.limit_bytes} bytes"
+        """Name the limit, and what it is a limit of."""
+        return f"the {self.part} is larger than {self.limit_bytes} bytes"
 
 
 class MediaTypeError(GatewayError):

@@ -13,10 +13,11 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.errors import GatewayError, NotReadyError
 from gateway.front.calls import Call
-from gateway.front.route import malformed, model_path
+from gateway.front.route import model_path
 from gateway.front.statuses import abort, failure_in, failure_of
 from gateway.front.upstream import Reply, Upstream
 from gateway.oip import inference_pb2 as pb
+from gateway.serving.outline import malformed
 
 Ask = Callable[..., Awaitable[Any]]  # path, and a body to POST; returns the JSON of the reply
 NOT_READY = (404, 503)  # HTTP statuses that answer "is it ready?" with no

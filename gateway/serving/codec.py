@@ -20,6 +20,7 @@ from models.manifest import DTYPES, Signature, TensorSpec
 
 Arrays = dict[str, NDArray[Any]]
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+STRINGS_MAX = 1 << 18  # of one tensor: each is an object, made on the event loop
 _WIRE = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items()}
 
 
@@ -65,6 +66,8 @@ def _check_shape(tensor: RequestedInput, spec: TensorSpec, rows: int) -> None:
         problem = "at least one row is needed"
     elif tensor.shape[0] != rows:
         problem = "every input must have the same number of rows"
+    elif spec.datatype == "BYTES" and math.prod(tensor.shape) > STRINGS_MAX:
+        problem = f"at most {STRINGS_MAX} strings in one request"
     if problem:
         raise BadRequestError(f"input {spec.name}: {problem}", code="wrong_shape")
 

@@ -6,6 +6,7 @@ are written as raw bytes first, so that one decoder judges all of them.
 Source: Open Inference Protocol, ``open_inference_grpc.proto``.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from gateway.errors import BadRequestError
 from gateway.oip import inference_pb2 as pb
-from gateway.serving.codec import DATATYPES, to_bytes
+from gateway.serving.codec import DATATYPES, STRINGS_MAX, to_bytes
+from gateway.serving.outline import check_outline, malformed
 from gateway.serving.protocol import (
     DIM_MAX,
+    JSON_MAX_BYTES,
+    PARAMETERS_MAX,
     RANK_MAX,
     TENSORS_MAX,
     TEXT_MAX,
@@ -27,7 +31,7 @@ from gateway.serving.protocol import (
     RequestedOutput,
 )
 from models.bytes_tensor import as_elements
-from models.manifest import DTYPES, Signature
+from models.manifest import DTYPES, Signature, TensorSpec
 
 DATATYPE_MAX = 16  # characters, as over REST
 # Where the typed contents of a datatype lie; FP16 and BF16 have none.
@@ -49,18 +53,26 @@ CONTENTS = {
 _OF_REST = frozenset({"binary_data", "binary_data_size", "binary_data_output"})
 
 
-def parse_message(body: bytes, _: Signature) -> Envelope:
+def parse_message(
+    body: bytes, signature: Signature, *, max_around_bytes: int = JSON_MAX_BYTES
+) -> Envelope:
     """Read a ``ModelInferRequest``; its model's name and version are the path's business.
+
+    Args:
+        body: The message.
+        signature: Of the model asked; typed contents that it does not take are not read.
+        max_around_bytes: Of all but the raw tensors.
 
     Raises:
         BadRequestError: it breaks the protocol; the sentence says where.
+        TooLargeError: it is large without its raw tensors.
         UnsupportedError: it asks for sequences or shared memory.
     """
+    check_outline(body, max_around_bytes=max_around_bytes)
     try:
         message = pb.ModelInferRequest.FromString(body)
     except DecodeError:
-        problem = "the message is not valid protobuf"
-        raise BadRequestError(problem, code="malformed_request") from None
+        raise malformed() from None
     if not 1 <= len(message.inputs) <= TENSORS_MAX:
         raise _malformed(f"inputs: 1 to {TENSORS_MAX} are needed, got {len(message.inputs)}")
     if len(message.outputs) > TENSORS_MAX:
@@ -75,7 +87,7 @@ def parse_message(body: bytes, _: Signature) -> Envelope:
         parameters=_parameters(message.parameters),
         inputs=inputs,
         outputs=outputs,
-        parts=_parts(message),
+        parts=_parts(message, signature),
     )
 
 
@@ -91,12 +103,15 @@ def _input(tensor: Any, place: int) -> RequestedInput:
     return RequestedInput(name, shape, tensor.datatype, _parameters(tensor.parameters))
 
 
-def _parts(message: Any) -> dict[str, memoryview]:
+def _parts(message: Any, signature: Signature) -> dict[str, memoryview]:
     """Give the bytes of each input, by name."""
     raw = message.raw_input_contents
     if not raw:
-        tensors = enumerate(message.inputs)
-        return {tensor.name: memoryview(_typed_part(tensor, place)) for place, tensor in tensors}
+        specs = {spec.name: spec for spec in signature.inputs}
+        return {
+            tensor.name: memoryview(_typed_part(tensor, place, specs.get(tensor.name)))
+            for place, tensor in enumerate(message.inputs)
+        }
     if any(tensor.HasField("contents") for tensor in message.inputs):
         problem = "give raw_input_contents for all inputs, or contents in each, not both"
         raise BadRequestError(problem, code="wrong_data")
@@ -106,14 +121,18 @@ def _parts(message: Any) -> dict[str, memoryview]:
     return {tensor.name: memoryview(part) for tensor, part in zip(message.inputs, raw, strict=True)}
 
 
-def _typed_part(tensor: Any, place: int) -> bytes:
+def _typed_part(tensor: Any, place: int, spec: TensorSpec | None) -> bytes:
     """Write typed contents as the binary extension has them.
 
+    What ``spec`` does not take is empty: whoever compares the two has a better reason to refuse
+    it, and nothing is built for it.
+
     Raises:
-        BadRequestError: they are not of the datatype's kind, or a number does not fit it.
+        BadRequestError: they are not of the datatype's kind, they are more or fewer than the
+            shape needs, or a number does not fit.
     """
     if tensor.datatype not in DTYPES:
-        return b""  # the model's signature has a better reason to refuse it
+        return b""
     field = CONTENTS.get(tensor.datatype)
     if field is None:
         problem = f"input {place}: {tensor.datatype} goes in raw_input_contents only"
@@ -122,6 +141,12 @@ def _typed_part(tensor: Any, place: int) -> bytes:
         problem = f"input {place}: {tensor.datatype} goes in {field}, and in no other"
         raise BadRequestError(problem, code="wrong_data")
     values = getattr(tensor.contents, field)
+    if not values or not _is_taken(tensor, spec):
+        return b""
+    wanted = math.prod(tensor.shape)
+    if len(values) != wanted:
+        problem = f"input {place}: {len(values)} elements came, the shape needs {wanted}"
+        raise BadRequestError(problem, code="wrong_size")
     if tensor.datatype == "BYTES":
         return to_bytes(as_elements(values, (len(values),)))
     dtype = DTYPES[tensor.datatype]
@@ -133,12 +158,25 @@ def _typed_part(tensor: Any, place: int) -> bytes:
     return to_bytes(numbers.astype(dtype))
 
 
+def _is_taken(tensor: Any, spec: TensorSpec | None) -> bool:
+    """Whether a model with ``spec`` takes what is announced."""
+    return (
+        spec is not None
+        and tensor.datatype == spec.datatype
+        and tuple(tensor.shape[1:]) == spec.row_shape
+        and (spec.datatype != "BYTES" or math.prod(tensor.shape) <= STRINGS_MAX)
+    )
+
+
 def _parameters(given: Mapping[str, Any]) -> Parameters:
     """Read a map of parameters of any kind.
 
     Raises:
-        BadRequestError: one has no value, or is too long.
+        BadRequestError: they are too many, or one has no value or is too long.
     """
+    if len(given) > PARAMETERS_MAX:
+        problem = f"at most {PARAMETERS_MAX} parameters of a request or a tensor"
+        raise BadRequestError(problem, code="bad_parameter")
     parameters: Parameters = {}
     for name, parameter in given.items():
         choice = parameter.WhichOneof("parameter_choice")

@@ -73,6 +73,7 @@ class Ingress:
         feedback: Feedback,
         statistics: CountsOfAll,
         max_body_bytes: int,
+        max_json_bytes: int,
         max_batch_rows: int,
     ) -> None:
         self._model = model
@@ -83,6 +84,7 @@ class Ingress:
         self._feedback = feedback
         self._statistics = statistics
         self._max_body_bytes = max_body_bytes
+        self._max_json_bytes = max_json_bytes
         self._max_batch_rows = max_batch_rows
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,9 +148,14 @@ class Ingress:
         is_protobuf = headers.get(b"content-type") == PROTOBUF
         request = Request(
             prediction_id(self._model, request_id, body),
-            partial(parse_message, body)
+            partial(parse_message, body, max_around_bytes=self._max_json_bytes)
             if is_protobuf
-            else partial(parse_envelope, body, headers.get(HEADER_LENGTH)),
+            else partial(
+                parse_envelope,
+                body,
+                headers.get(HEADER_LENGTH),
+                max_json_bytes=self._max_json_bytes,
+            ),
             version,
             headers.get(b"x-request-timeout-ms"),
             len(body),

@@ -42,7 +42,10 @@ def from_json(tensor: RequestedInput) -> NDArray[Any]:
         raise BadRequestError(problem, code="wrong_size")
     depth = len(tensor.shape) if _is_nested(tensor.data) else 1
     elements = _parse(tensor, _decoder(_ELEMENTS[dtype.kind], depth))
-    array = _as_text(elements, depth) if dtype.kind == "O" else _as_numbers(tensor, elements, dtype)
+    if dtype.kind == "O":
+        array = _as_text(elements, depth, wanted=wanted)
+    else:
+        array = _as_numbers(tensor, elements, dtype)
     if array.size != wanted or (depth > 1 and array.shape != tensor.shape):
         problem = (
             f"input {tensor.name}: data has {array.size} elements, shape {list(tensor.shape)} "
@@ -109,14 +112,19 @@ def _as_numbers(tensor: RequestedInput, elements: list[Any], dtype: np.dtype[Any
     return array
 
 
-def _as_text(elements: list[Any], depth: int) -> NDArray[Any]:
-    """Flatten nested lists of strings level by level, keeping the shape only if none is ragged."""
+def _as_text(elements: list[Any], depth: int, *, wanted: int) -> NDArray[Any]:
+    """Flatten nested lists of strings level by level, keeping the shape only if none is ragged.
+
+    Strings are encoded only if they are as many as the shape needs.
+    """
     shape = [len(elements)]
     for _ in range(depth - 1):
         widths = {len(part) for part in elements}
         shape.append(widths.pop() if len(widths) == 1 else -1)
         elements = [element for part in elements for element in part]
-    flat = as_elements([text.encode() for text in elements], (len(elements),))
+    if len(elements) != wanted:
+        return np.empty(len(elements), np.object_)  # the caller refuses it by its size
+    flat = as_elements([text.encode() for text in elements], (wanted,))
     return flat.reshape(shape) if -1 not in shape and math.prod(shape) == len(flat) else flat
 
 

@@ -15,9 +15,11 @@ DIM_MAX = 2**31 - 1  # the protocol's shapes are int64, but no tensor within 64 
 RANK_MAX = 16
 TEXT_MAX = 4096  # characters of a name, an id or a parameter
 TENSORS_MAX = 64  # more than any model here takes or gives; see CVE-2026-24146
+PARAMETERS_MAX = 64  # of a request or of a tensor
+JSON_MAX_BYTES = 8 << 20  # as `server.max_json_bytes`: about a second of one event loop
 
 Text = Annotated[str, Meta(max_length=TEXT_MAX)]
-Parameters = dict[Text, Text | int | float | bool]
+Parameters = Annotated[dict[Text, Text | int | float | bool], Meta(max_length=PARAMETERS_MAX)]
 Dimension = Annotated[int, Meta(ge=0, le=DIM_MAX)]
 Shape = Annotated[tuple[Dimension, ...], Meta(min_length=1, max_length=RANK_MAX)]
 

@@ -140,6 +140,7 @@ class Replica:
             feedback=feedback,
             statistics=self._statistics_of_all,
             max_body_bytes=self._config.server.max_body_bytes,
+            max_json_bytes=self._config.server.max_json_bytes,
             max_batch_rows=settings.max_batch_rows,
         )
 

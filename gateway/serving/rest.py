@@ -12,8 +12,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from gateway.errors import BadRequestError
+from gateway.errors import BadRequestError, TooLargeError
 from gateway.serving.protocol import (
+    JSON_MAX_BYTES,
     TENSORS_MAX,
     Envelope,
     Parameters,
@@ -38,21 +39,31 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
 _decoder = msgspec.json.Decoder(_Message)
 
 
-def parse_envelope(body: bytes, header_length: bytes | None, signature: Signature) -> Envelope:
+def parse_envelope(
+    body: bytes,
+    header_length: bytes | None,
+    signature: Signature,
+    *,
+    max_json_bytes: int = JSON_MAX_BYTES,
+) -> Envelope:
     """Read the JSON part and cut the binary part into its tensors.
 
     Args:
         body: The whole body, already within the size limit.
         header_length: The `Inference-Header-Content-Length` header, if any.
         signature: Of the model asked; a raw request says nothing about itself.
+        max_json_bytes: Of the JSON part.
 
     Raises:
         BadRequestError: the form breaks the protocol; the sentence says where.
+        TooLargeError: the JSON part is over its limit.
         UnsupportedError: it asks for sequences or shared memory.
     """
     json_bytes = len(body) if header_length is None else _json_bytes(body, header_length)
     if json_bytes == 0 and header_length is not None:
         return _raw_envelope(body, signature)
+    if json_bytes > max_json_bytes:
+        raise TooLargeError(max_json_bytes, "JSON part")
     json_part = body[:json_bytes]
     message = _decode(json_part)
     tensors = (bytes(tensor.data) for tensor in message.inputs if tensor.data)

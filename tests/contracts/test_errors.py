@@ -20,6 +20,7 @@ EXAMPLES: tuple[GatewayError, ...] = (
     errors.MethodNotAllowedError("POST"),
     errors.ConflictError("versions never change"),
     errors.TooLargeError(1024),
+    errors.TooLargeError(1024, "JSON part"),
     errors.MediaTypeError("application/x-tar"),
     errors.RejectedError("schema", tuple(range(12)), ("missing", "range")),
     errors.BundleRefusedError("not signed by a trusted key"),

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequestError, UnknownModelError
-from gateway.front.route import FIELDS_MAX, model_path, read_model
+from gateway.front.route import model_path, read_model
 from gateway.oip import inference_pb2 as pb
+from gateway.serving.outline import FIELDS_MAX
 
 texts = st.text(max_size=40)
 requests = st.builds(

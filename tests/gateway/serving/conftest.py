@@ -75,6 +75,7 @@ async def serve() -> AsyncIterator[Serve]:
         inline_below_us: float = 1e9,
         max_queued_rows: int = 8192,
         max_body_bytes: int = 1 << 20,
+        max_json_bytes: int = 8 << 20,
         suspects: Suspects | None = None,
         flight: Flight | None = None,
         **fields: Any,
@@ -123,6 +124,7 @@ async def serve() -> AsyncIterator[Serve]:
             statistics=counted,
             max_batch_rows=256,
             max_body_bytes=max_body_bytes,
+            max_json_bytes=max_json_bytes,
         )
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(ingress),
