@@ -19,9 +19,9 @@ from models.runtime_spec import FileName, check_architecture
 from models.runtime_spec import RuntimeSpec as RuntimeSpec
 
 # Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
-# (`\z`: pydantic matches with the Rust engine, where `\Z` does not exist.)
-ModelName = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\z")]
-Version = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\z")]
+# (`$` ends the text, not a line: pydantic matches with the Rust engine.  And clients can read it.)
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
 
