@@ -12,8 +12,18 @@ from models.manifest import TensorSpec
 
 Json = dict[str, Any]
 
-PLATFORMS = {"onnx": "onnxruntime_onnx", "torch": "pytorch_export", "constant": "handrail_constant"}
-BACKENDS = {"onnx": "onnxruntime", "torch": "pytorch", "constant": "handrail"}
+PLATFORMS = {
+    "onnx": "onnxruntime_onnx",
+    "torch": "pytorch_export",
+    "safetensors": "pytorch_safetensors",
+    "constant": "handrail_constant",
+}
+BACKENDS = {
+    "onnx": "onnxruntime",
+    "torch": "pytorch",
+    "safetensors": "pytorch",
+    "constant": "handrail",
+}
 KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "cuda": "KIND_GPU"}
 NUMBER_DIGITS = 18  # Triton's versions are int64; a longer one of ours has no place there
 

@@ -33,6 +33,7 @@ from gateway.serving.protocol import (
 from models.bytes_tensor import as_elements
 from models.manifest import DTYPES, Signature, TensorSpec
 
+NUMBERS_MAX = 1 << 20  # of one tensor as typed contents: each is an object for a moment
 DATATYPE_MAX = 16  # characters, as over REST
 # Where the typed contents of a datatype lie; FP16 and BF16 have none.
 CONTENTS = {
@@ -149,6 +150,9 @@ def _typed_part(tensor: Any, place: int, spec: TensorSpec | None) -> bytes:
         raise BadRequestError(problem, code="wrong_size")
     if tensor.datatype == "BYTES":
         return to_bytes(as_elements(values, (len(values),)))
+    if wanted > NUMBERS_MAX:
+        problem = f"input {place}: more than {NUMBERS_MAX} numbers go in raw_input_contents only"
+        raise BadRequestError(problem, code="wrong_size")
     dtype = DTYPES[tensor.datatype]
     wide = np.dtype(f"{dtype.kind}{max(dtype.itemsize, 4)}") if dtype.kind in "iu" else dtype
     numbers = np.fromiter(values, wide, len(values))

@@ -27,7 +27,7 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher, Gone
 from gateway.serving.breaker import Breakers, Call
-from gateway.serving.classification import top_classes
+from gateway.serving.classification import check_classes, top_classes
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.fingerprint import Fingerprints
@@ -164,6 +164,7 @@ class Pipeline:
         progress.budget_ns = budget
         _check_outputs(envelope, version)
         inputs, rows = decode_inputs(envelope, version.manifest.signature)
+        _check_classes(envelope, version, rows)
         item = Item(request.prediction_id, inputs, rows, self._fingerprints.of(inputs))
         progress.item = item
         progress.decoded_ns = self._now_ns()
@@ -319,6 +320,12 @@ def _check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
         if envelope.classes_of(output.name) and not has_numbers:
             problem = "outputs: classification needs an output of the model that holds numbers"
             raise BadRequestError(problem, code="bad_parameter")
+
+
+def _check_classes(envelope: Envelope, version: LoadedVersion, rows: int) -> None:
+    """Refuse to name more classes than one answer should hold."""
+    for spec in version.manifest.signature.outputs:
+        check_classes(spec, rows=rows, classes=envelope.classes_of(spec.name))
 
 
 def _ordered(

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from gateway.serving.description import BACKENDS, PLATFORMS
 from models.examples.example import Example
+from models.runtime_spec import RuntimeSpec
 from tests.gateway.serving.test_ingress import body
 from tests.traversal import CORPUS, ask
 
@@ -26,6 +28,12 @@ async def test_configuration_describes_rows_where_metadata_describes_batches(
     assert config["model_transaction_policy"] == {"decoupled": False}
     assert config["response_cache"] == {"enable": False}
     assert config["parameters"]["bundle_digest"]["string_value"] == cancer.bundles[0].digest
+
+
+def test_every_kind_of_runtime_has_a_platform_and_a_backend() -> None:
+    kinds = set(get_args(RuntimeSpec.model_fields["kind"].annotation))
+
+    assert set(PLATFORMS) == set(BACKENDS) == kinds
 
 
 async def test_statistics_tell_what_was_served_and_count_no_question_about_it(
