@@ -176,7 +176,7 @@ class MediaTypeError(GatewayError):
 
     def __str__(self) -> str:
         """Name the type that is read."""
-        return f"the body must be {self.wanted}, without a content encoding"
+        return f"the body must be {self.wanted}"
 
 
 class RejectedError(GatewayError):

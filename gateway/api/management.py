@@ -194,7 +194,7 @@ class ManagementRoutes:
 def _check_media_type(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != TAR or request.headers.get("content-encoding", "identity") != "identity":
-        raise MediaTypeError(TAR)
+        raise MediaTypeError(f"{TAR}, without a content encoding")
 
 
 def _described(change: Change) -> Json:

@@ -4,6 +4,7 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from gateway.errors import NotReadyError
 from gateway.front.upstream import Upstream
 
 WATCH_S = 5.0
+# A watch holds one of the calls that all clients share, and needs no key.
+WATCHES_MAX = 32
+WATCH_ENDS_S = 600.0  # clients that still want to know ask again, as the protocol says
 Response = health_pb2.HealthCheckResponse
 
 
@@ -23,6 +27,7 @@ class HealthService:
     def __init__(self, upstream: Upstream, *, service: str) -> None:
         self._upstream = upstream
         self._services = ("", service)
+        self._watches = 0
 
     def handler(self) -> Any:
         """Build the service's handler."""
@@ -43,14 +48,24 @@ class HealthService:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return Response(status=await self._status())
 
-    async def watch(self, request: Any, _: Any) -> AsyncIterator[Any]:
-        """Say so now, and whenever it changes; ends with the client."""
-        if request.service not in self._services:
-            yield Response(status=Response.SERVICE_UNKNOWN)  # it may come later, says the protocol
-            await asyncio.Event().wait()
+    async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Say so now, and whenever it changes; ends with the client, or after some minutes."""
+        if self._watches >= WATCHES_MAX:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already")
+        self._watches += 1
+        try:
+            async for response in self._changes(request.service):
+                yield response
+        finally:
+            self._watches -= 1
+
+    async def _changes(self, service: str) -> AsyncIterator[Any]:
+        ends_s = time.monotonic() + WATCH_ENDS_S
         told = None
-        while True:
-            status = await self._status()
+        while time.monotonic() < ends_s:
+            # An unknown service may come later, says the protocol.
+            is_known = service in self._services
+            status = await self._status() if is_known else Response.SERVICE_UNKNOWN
             if status != told:
                 yield Response(status=status)
                 told = status

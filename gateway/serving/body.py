@@ -15,6 +15,7 @@ CHUNKS_MAX = 65_536  # Triton's limit; a chunk per byte costs more than its byte
 DIGITS_MAX = 19  # of a length; Python refuses to read thousands of them
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # of zlib: which of its two headers is expected
 STEP_BYTES = 1 << 18  # inflated without letting other requests run: about half a millisecond
+SLICE_BYTES = 1 << 16  # fed to zlib at a time: it copies what it has not read at every step
 # Zeros shrink a thousandfold, and a small tensor of zeros is nothing unusual; beyond a MiB such a
 # body is made to cost more here than there.
 RATIO_MAX, RATIO_FROM_BYTES = 100, 1 << 20
@@ -83,23 +84,26 @@ async def inflate(body: bytes, encoding: bytes, *, max_bytes: int) -> bytes:
     inflater = zlib.decompressobj(WINDOW_BITS[encoding])
     limit = min(max_bytes, max(RATIO_FROM_BYTES, RATIO_MAX * len(body)))
     parts: list[bytes] = []
-    size = 0
-    rest = body
+    size = start = 0
+    view = memoryview(body)
+    rest: bytes | memoryview = b""  # of the slice that is being read; zlib copies it at every step
     while not inflater.eof:
+        if not rest:
+            rest, start = view[start : start + SLICE_BYTES], start + SLICE_BYTES
+        is_last = start >= len(body)
         try:
             part = inflater.decompress(rest, STEP_BYTES)
         except zlib.error:
             raise _bad_encoding(f"the body is not valid {encoding.decode()}") from None
-        if not part and not inflater.eof:
+        rest = inflater.unconsumed_tail
+        if not part and not rest and is_last and not inflater.eof:
             raise _bad_encoding(f"the body is cut off in the middle of its {encoding.decode()}")
         size += len(part)
         if size > limit:
             raise TooLargeError(limit)
         parts.append(part)
-        rest = inflater.unconsumed_tail
-        if len(part) == STEP_BYTES:
-            await asyncio.sleep(0)
-    if inflater.unused_data:
+        await asyncio.sleep(0)
+    if inflater.unused_data or start < len(body):
         raise _bad_encoding(f"something follows the {encoding.decode()} stream")
     return b"".join(parts)
 

@@ -18,6 +18,7 @@ from gateway.errors import (
     ClientGoneError,
     GatewayError,
     InternalError,
+    MediaTypeError,
     MethodNotAllowedError,
     NotFoundError,
     ShedError,
@@ -139,6 +140,10 @@ class Ingress:
         send: Send,
     ) -> None:
         """Answer, then record."""
+        # Nothing else is refused by its type: clients send whatever their HTTP library sends, and
+        # `curl -d` calls JSON a form. A form in parts is never an inference request.
+        if headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
+            raise MediaTypeError("JSON, raw tensors or protobuf")
         arrival = Arrival(
             request_id,
             traceparent=headers.get(b"traceparent", b""),
@@ -169,13 +174,13 @@ class Ingress:
             answer = await self._pipeline.infer(request, progress)
             await self._send_answer(request.prediction_id, answer, send, is_protobuf=is_protobuf)
         except ClientGoneError as left:
-            error = left
+            answer, error = None, left
         except GatewayError as reason:
-            error = reason
+            answer, error = None, reason  # also when its outputs cannot be written as asked
             await _send_error(error, request_id, send)
         except Exception:
             log.exception("request %s failed inside the gateway", request_id)
-            error = InternalError()
+            answer, error = None, InternalError()
             await _send_error(error, request_id, send)
         self._recording.record(arrival, request.prediction_id, progress, answer=answer, error=error)
 

@@ -112,7 +112,11 @@ def flood(levels: int) -> str:
 JSON_FAULTS = [
     Fault("nothing", "malformed_json", b""),
     Fault("no JSON", "malformed_json", b"inputs=x&s=" + CANARY.encode()),
-    Fault("a form", "malformed_json", b"a=1", headers=((b"content-type", b"multipart/form-data"),)),
+    Fault("a form", "malformed_json", b"a=1"),
+    Fault(
+        "a form in parts", "unsupported_media_type", b"--x--", 415,
+        headers=((b"content-type", b"multipart/form-data; boundary=x"),),
+    ),
     Fault("no UTF-8", "malformed_json", b'{"id": "\xff"}'),
     Fault("no UTF-8 in a tensor", "malformed_json", message().replace(b'["a"]', b'["\xff"]')),
     Fault("cut off", "malformed_json", message()[:-1]),

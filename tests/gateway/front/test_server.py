@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2 as triton
 from tritonclient.grpc import service_pb2_grpc
 
 from gateway.config import load_config
+from gateway.front.health import WATCHES_MAX
 from gateway.front.server import CALLS_MAX, NOT_SERVED, Front
 from gateway.oip import MEDIA_TYPE
 
@@ -345,6 +346,27 @@ async def test_health_is_what_the_data_plane_says(plane: Plane, channel: grpc.ai
     watch = health.Watch(health_pb2.HealthCheckRequest())
     assert (await watch.read()).status == serving.NOT_SERVING
     watch.cancel()
+
+
+async def test_watches_leave_room_for_calls_and_end(
+    plane: Plane, channel: grpc.aio.Channel, stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.front.health.WATCH_ENDS_S", 0.5)
+    monkeypatch.setattr("gateway.front.health.WATCH_S", 0.1)
+    health = health_pb2_grpc.HealthStub(channel)
+    watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(WATCHES_MAX)]
+    for watch in watches:
+        await watch.read()
+
+    one_more = health.Watch(health_pb2.HealthCheckRequest())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await one_more.read()
+    assert refused.value.code() is Status.RESOURCE_EXHAUSTED
+    for watch in watches:
+        assert await watch.read() is grpc.aio.EOF
+    again = health.Watch(health_pb2.HealthCheckRequest(service="other"))
+    assert (await again.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    again.cancel()
 
 
 async def test_a_second_front_on_the_port_is_refused(plane: Plane, tmp_path: Path) -> None:

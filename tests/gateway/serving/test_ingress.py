@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
+from gateway.errors import BadRequestError
 from models.bundle import load_reference
 from models.examples.example import Example
 from models.manifest import Manifest
@@ -250,3 +251,34 @@ def reasons(served: Any) -> list[Any]:
     """Every reason that was recorded."""
     told = [orjson.loads(d.reasons) for d in served.kept.decisions if d.reasons]
     return [why for by_row in told for why in by_row.values()]
+
+
+async def test_a_form_in_parts_is_refused_and_a_form_that_is_json_is_read(
+    serve: Any, cancer: Example
+) -> None:
+    served = await serve(*cancer.bundles)
+    content = body(cancer.test_rows[:1])
+    parts = {"content-type": "Multipart/Form-Data; boundary=x"}
+    form = {"content-type": "application/x-www-form-urlencoded"}
+
+    refused = await served.client.post("/infer", content=content, headers=parts)
+    answered = await served.client.post("/infer", content=content, headers=form)
+
+    assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media_type")
+    assert answered.status_code == 200
+
+
+async def test_an_answer_that_cannot_be_written_is_recorded_as_a_refusal_only(
+    serve: Any, cancer: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(*cancer.bundles)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise BadRequestError("output y is not text; ask for it as binary", code="not_text")
+
+    monkeypatch.setattr("gateway.serving.ingress.encode_answer", refuse)
+    response = await served.client.post("/infer", content=body(cancer.test_rows[:1]))
+
+    [decision] = served.kept.decisions
+    assert response.status_code == decision.status == 400
+    assert (decision.served_by, decision.payload) == ("", None)
