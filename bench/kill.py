@@ -1,9 +1,9 @@
 """What dies with a replica: answers while replicas are killed, and while inputs kill them.
 
-Two runs at half of the capacity, open loop (see `open_loop`), two replicas, every answer compared
-with the right one.  In the first, SIGKILL ends a replica every five seconds.  In the second nobody
+Runs at half of the capacity, open loop (see `open_loop`), two replicas, every answer compared with
+the right one.  In the first, SIGKILL ends a replica every five seconds.  In the second nobody
 kills from outside, but every minute there are new inputs that crash the model, and go on being sent
-once a second.  Run: ``python bench/kill.py``.
+once a second.  A third has a replica to spare.  Run: ``python bench/kill.py``.
 """
 
 import argparse
@@ -202,40 +202,55 @@ def _code(outcome: Outcome) -> str:
         return str(outcome.status or "without an answer")
 
 
-async def measure(gateway: Gateway, *, for_s: float) -> dict[str, Any]:
-    """Find the capacity, then do both runs."""
+async def measure(gateway: Gateway, *, kill_s: float, poison_s: float) -> dict[str, Any]:
+    """Find the capacity, then do both runs; either may be left out with 0 s."""
     one = gateway.requests[ROWS[0]]
     await saturate(gateway.url, one, clients=16, for_s=2)
     peak_per_s = await saturate(gateway.url, one, clients=16, for_s=8)
     found: dict[str, Any] = {"peak_per_s": peak_per_s, "rate_per_s": peak_per_s / 2}
-    rate = {"per_s": peak_per_s / 2, "for_s": for_s}
-    found["killed every 5 s"], killed = await run(gateway, **rate, beside=kill_for(for_s))
-    found["killed every 5 s"]["kills"] = killed
-    while len(gateway.serving()) < 2:
-        await asyncio.sleep(0.5)
-    await asyncio.sleep(5)
-    found["with inputs that kill"], poisons = await run(gateway, **rate, beside=poison_for(for_s))
-    found["with inputs that kill"]["poison"] = poisons
+    everybody = len(gateway.serving())
+    runs = (("killed every 5 s", kill_s, kill_for), ("with inputs that kill", poison_s, poison_for))
+    for name, for_s, trouble in runs:
+        if not for_s:
+            continue
+        while len(gateway.serving()) < everybody:
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(5)
+        counted, told = await run(gateway, per_s=peak_per_s / 2, for_s=for_s, beside=trouble(for_s))
+        found[name] = counted | {"kills" if trouble is kill_for else "poison": told}
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of each of the two runs")
-    asked = parser.parse_args()
+def with_replicas(replicas: int, *, kill_s: float, poison_s: float) -> dict[str, Any]:
+    """Start a gateway and measure it."""
     with tempfile.TemporaryDirectory() as scratch:
         state, [port] = Path(scratch) / "state", free_ports(1)
         key = local_signing_key(state / "keys")
         bundle = build_killer(
             Path(scratch) / "bundles", key, name=MODEL, budget_ms=BUDGET_MS, ladder=True
         )
-        os.environ["HANDRAIL__SERVING__REPLICAS"] = "2"
+        os.environ["HANDRAIL__SERVING__REPLICAS"] = str(replicas)
         with started("-m", "gateway.cli", "up", "--state", str(state), "--port", str(port)):
             with Client(f"http://127.0.0.1:{port}", key_of(state)) as client:
                 client.register(bundle.path, as_="live")
-            found = asyncio.run(measure(Gateway(state, port), for_s=asked.minutes * 60))
+            gateway = Gateway(state, port)
+            return asyncio.run(measure(gateway, kill_s=kill_s, poison_s=poison_s))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of killing two replicas")
+    parser.add_argument("--poison-minutes", type=float, default=5.0, help="of inputs that kill")
+    parser.add_argument("--spare-minutes", type=float, default=5.0, help="of killing three")
+    asked = parser.parse_args()
+    found = {
+        "2 replicas": with_replicas(
+            2, kill_s=asked.minutes * 60, poison_s=asked.poison_minutes * 60
+        ),
+        "3 replicas": with_replicas(3, kill_s=asked.spare_minutes * 60, poison_s=0),
+    }
     print(json.dumps(found, indent=1))
-    print(write(__file__, seed=SEED, figures={"minutes": asked.minutes, **found}))
+    print(write(__file__, seed=SEED, figures={"asked": vars(asked), **found}))
 
 
 if __name__ == "__main__":
