@@ -130,6 +130,22 @@ class MethodNotAllowedError(GatewayError):
         return f"method not allowed here; use {self.allowed}"
 
 
+class RequestTimeoutError(GatewayError):
+    """The body did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+    grpc_status = "DEADLINE_EXCEEDED"
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(limit_s)
+        self.limit_s = limit_s
+
+    def __str__(self) -> str:
+        """Name the limit."""
+        return f"the body did not come within {self.limit_s:g} s"
+
+
 class ConflictError(GatewayError):
     """The change contradicts what is already registered."""
 

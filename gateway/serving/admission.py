@@ -1,7 +1,7 @@
 """Who may wait: nobody reaches the model without a permit.
 
-Four questions, in this order: is there memory for it, do the latencies of late allow more in
-flight, is there room in the queue, and would it be answered in time?
+Three questions, in this order: do the latencies of late allow more in flight, is there room in the
+queue, and would it be answered in time?
 """
 
 import math
@@ -25,7 +25,6 @@ class Permit:
     admission: "Admission"
     version: LoadedVersion
     rows: int
-    body_bytes: int
     left_ns: int
     began_ns: int
 
@@ -57,17 +56,14 @@ class Admission:
         batcher: Batcher,
         *,
         max_queued_rows: int,
-        max_in_flight_bytes: int,
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._batcher = batcher
         self._max_queued_rows = max_queued_rows
-        self._max_in_flight_bytes = max_in_flight_bytes
         self._now_ns = now_ns
         self.limit = GradientLimit(now_ns=now_ns)
         self.in_flight = 0
         self.in_flight_rows = 0
-        self.in_flight_bytes = 0
 
     def admit(
         self,
@@ -75,7 +71,6 @@ class Admission:
         *,
         rows: int,
         left_ns: int,
-        body_bytes: int = 0,
         priority: int = 0,
     ) -> Permit:
         """Let a request in.
@@ -84,7 +79,6 @@ class Admission:
             version: That is to answer.
             rows: Of the request.
             left_ns: Until its deadline.
-            body_bytes: As it came in.
             priority: Triton's parameter: 1 is the highest, larger is lower, 0 none was given.
 
         Raises:
@@ -94,13 +88,12 @@ class Admission:
         wait_ns = self._batcher.predicted_wait_ns(version) if self.in_flight else 0.0
         share = share_of(priority)
         if self.in_flight and (
-            self.in_flight_bytes + body_bytes > share * self._max_in_flight_bytes
-            or self.in_flight_rows >= share * self.limit.rows
+            self.in_flight_rows >= share * self.limit.rows
             or self._overfills_queue(rows, share)
             or wait_ns > share * (left_ns - self._own_ns(version, rows))
         ):
             raise ShedError(version.manifest.name, max(1, math.ceil(wait_ns / 1e9)))
-        return Permit(self, version, rows, body_bytes, left_ns, self._now_ns())
+        return Permit(self, version, rows, left_ns, self._now_ns())
 
     def _overfills_queue(self, rows: int, share: float) -> bool:
         """Whether there is no room; in an empty queue there always is, or some would never fit."""
@@ -121,7 +114,6 @@ class Admission:
         """Count what ``permit`` stands for as in flight."""
         self.in_flight += 1
         self.in_flight_rows += permit.rows
-        self.in_flight_bytes += permit.body_bytes
 
     def give_back(self, permit: Permit, *, is_answered: bool) -> None:
         """Count it out again, and learn from it unless it broke off."""
@@ -134,7 +126,6 @@ class Admission:
             )
         self.in_flight -= 1
         self.in_flight_rows -= permit.rows
-        self.in_flight_bytes -= permit.body_bytes
 
 
 def share_of(priority: int) -> float:

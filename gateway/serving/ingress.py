@@ -21,6 +21,7 @@ from gateway.errors import (
     MediaTypeError,
     MethodNotAllowedError,
     NotFoundError,
+    RequestTimeoutError,
     ShedError,
     SuspectError,
     UnsupportedError,
@@ -34,6 +35,7 @@ from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.description import answering, configure_model, describe_model
 from gateway.serving.edge import known_request_id
 from gateway.serving.grpc_codec import parse_message, write_message
+from gateway.serving.intake import Intake, Space
 from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
 from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
@@ -73,6 +75,7 @@ class Ingress:
         recording: Recording,
         feedback: Feedback,
         statistics: CountsOfAll,
+        intake: Intake,
         max_body_bytes: int,
         max_json_bytes: int,
         max_batch_rows: int,
@@ -84,6 +87,7 @@ class Ingress:
         self._recording = recording
         self._feedback = feedback
         self._statistics = statistics
+        self._intake = intake
         self._max_body_bytes = max_body_bytes
         self._max_json_bytes = max_json_bytes
         self._max_batch_rows = max_batch_rows
@@ -139,50 +143,69 @@ class Ingress:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer, then record."""
-        # Nothing else is refused by its type: clients send whatever their HTTP library sends, and
-        # `curl -d` calls JSON a form. A form in parts is never an inference request.
-        if headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
-            raise MediaTypeError("JSON, raw tensors or protobuf")
+        """Answer, then record; also what was refused before it was read."""
         arrival = Arrival(
             request_id,
             traceparent=headers.get(b"traceparent", b""),
             tracestate=headers.get(b"tracestate", b""),
         )
-        body = await read_body(headers, receive, max_bytes=self._max_body_bytes)
-        is_protobuf = headers.get(b"content-type") == PROTOBUF
-        request = Request(
-            prediction_id(self._model, request_id, body),
+        progress = Progress()
+        prediction = prediction_id(self._model, request_id, b"")
+        answer: Answer | None = None
+        error: GatewayError | None = None
+        with self._intake.open() as space:
+            try:
+                body = await self._read_request(headers, receive, space)
+                prediction = prediction_id(self._model, request_id, body)
+                request = self._request(prediction, version, headers, body, arrival, receive)
+                answer = await self._pipeline.infer(request, progress)
+                is_protobuf = _is_protobuf(headers)
+                await self._send_answer(prediction, answer, send, is_protobuf=is_protobuf)
+            except ClientGoneError as left:
+                answer, error = None, left
+            except GatewayError as reason:
+                answer, error = None, reason  # also when its outputs cannot be written as asked
+                await _send_error(error, request_id, send)
+            except Exception:
+                log.exception("request %s failed inside the gateway", request_id)
+                answer, error = None, InternalError()
+                await _send_error(error, request_id, send)
+        self._recording.record(arrival, prediction, progress, answer=answer, error=error)
+
+    async def _read_request(self, headers: Headers, receive: Receive, space: Space) -> bytes:
+        # Nothing else is refused by its type: clients send whatever their HTTP library sends, and
+        # `curl -d` calls JSON a form. A form in parts is never an inference request.
+        if headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data"):
+            raise MediaTypeError("JSON, raw tensors or protobuf")
+        return await read_body(headers, receive, space, max_bytes=self._max_body_bytes)
+
+    def _request(
+        self,
+        prediction: str,
+        version: str | None,
+        headers: Headers,
+        body: bytes,
+        arrival: Arrival,
+        receive: Receive,
+    ) -> Request:
+        parse = (
             partial(parse_message, body, max_around_bytes=self._max_json_bytes)
-            if is_protobuf
+            if _is_protobuf(headers)
             else partial(
                 parse_envelope,
                 body,
                 headers.get(HEADER_LENGTH),
                 max_json_bytes=self._max_json_bytes,
-            ),
+            )
+        )
+        return Request(
+            prediction,
+            parse,
             version,
             headers.get(b"x-request-timeout-ms"),
-            len(body),
             arrival.arrived_ns,
             partial(_gone, receive),
         )
-        progress = Progress()
-        answer: Answer | None = None
-        error: GatewayError | None = None
-        try:
-            answer = await self._pipeline.infer(request, progress)
-            await self._send_answer(request.prediction_id, answer, send, is_protobuf=is_protobuf)
-        except ClientGoneError as left:
-            answer, error = None, left
-        except GatewayError as reason:
-            answer, error = None, reason  # also when its outputs cannot be written as asked
-            await _send_error(error, request_id, send)
-        except Exception:
-            log.exception("request %s failed inside the gateway", request_id)
-            answer, error = None, InternalError()
-            await _send_error(error, request_id, send)
-        self._recording.record(arrival, request.prediction_id, progress, answer=answer, error=error)
 
     async def _send_answer(
         self, prediction: str, answer: Answer, send: Send, *, is_protobuf: bool
@@ -218,8 +241,10 @@ class Ingress:
 
     async def _take_feedback(self, headers: Headers, receive: Receive, send: Send) -> None:
         """Store labels and rewards; the 2xx leaves after they are on disk."""
-        body = await read_body(headers, receive, max_bytes=self._max_body_bytes)
-        receipt = await self._feedback(body, headers.get(b"content-type", b"").decode("latin-1"))
+        with self._intake.open() as space:
+            body = await read_body(headers, receive, space, max_bytes=self._max_body_bytes)
+            media_type = headers.get(b"content-type", b"").decode("latin-1")
+            receipt = await self._feedback(body, media_type)
         await _send(200, orjson.dumps(receipt), send)
 
     async def _describe(self, version: str | None, verb: str) -> dict[str, Any]:
@@ -236,6 +261,10 @@ class Ingress:
             wanted = answering(view) if version is None else [version]
             return as_json(s for s in await self._statistics() if s.version in wanted)
         return describe_model(view, loaded)
+
+
+def _is_protobuf(headers: Headers) -> bool:
+    return headers.get(b"content-type") == PROTOBUF
 
 
 async def _gone(receive: Receive) -> None:
@@ -258,6 +287,8 @@ async def _send_error(error: GatewayError, request_id: str, send: Send) -> None:
     extra: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, ShedError | BreakerOpenError | SuspectError):
         extra = ((b"retry-after", b"%d" % error.retry_after_s),)
+    if isinstance(error, RequestTimeoutError):
+        extra = ((b"connection", b"close"),)  # the rest of the body may still come
     if isinstance(error, MethodNotAllowedError):
         extra = ((b"allow", error.allowed.encode()),)
     await _send(error.status, orjson.dumps(error_body(error, request_id)), send, extra=extra)

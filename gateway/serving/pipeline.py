@@ -27,15 +27,15 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher, Gone
 from gateway.serving.breaker import Breakers, Call
-from gateway.serving.classification import check_classes, top_classes
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged
 from gateway.serving.protocol import Envelope
+from gateway.serving.requested import check_counts, check_outputs, pick_outputs
 from gateway.serving.suspects import Suspects
-from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
+from gateway.serving.verdicts import Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
 from models.manifest import Signature
 
@@ -55,7 +55,6 @@ class Request:
     parse: Callable[[Signature], Envelope]  # its body, however it is written
     version: str | None  # asked for in the path
     timeout_ms: bytes | None
-    body_bytes: int
     arrived_ns: int  # monotonic
     gone: Gone  # returns when the client has closed the connection; awaited only while it waits
 
@@ -162,9 +161,9 @@ class Pipeline:
         envelope = progress.envelope = request.parse(version.manifest.signature)
         budget = budget_ns(envelope.parameters.get("timeout", 0), request.timeout_ms, cap_ns=cap_ns)
         progress.budget_ns = budget
-        _check_outputs(envelope, version)
+        check_outputs(envelope, version)
         inputs, rows = decode_inputs(envelope, version.manifest.signature)
-        _check_classes(envelope, version, rows)
+        check_counts(envelope, version, rows)
         item = Item(request.prediction_id, inputs, rows, self._fingerprints.of(inputs))
         progress.item = item
         progress.decoded_ns = self._now_ns()
@@ -198,7 +197,6 @@ class Pipeline:
                 version,
                 rows=item.rows,
                 left_ns=left_ns,
-                body_bytes=request.body_bytes,
                 priority=envelope.priority,
             ),
         ):
@@ -293,7 +291,7 @@ class Pipeline:
         return Answer(
             envelope=envelope,
             version=version,
-            outputs=_ordered(outputs, envelope, verdicts),
+            outputs=pick_outputs(outputs, envelope, verdicts),
             predicted=classes,
             served_by="model" if fallback is None else fallback.served_by,
             fallback_reason=progress.fallback_reason,
@@ -305,42 +303,6 @@ class Pipeline:
 
 def _model_budget_ns(version: LoadedVersion) -> int:
     return int(version.manifest.expectations.latency_ms * NS_PER_MS)
-
-
-def _check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
-    """Refuse a wrong request for outputs before the model does any work for it."""
-    specs = {spec.name: spec for spec in version.manifest.signature.outputs}
-    for output in envelope.outputs:
-        spec = specs.get(output.name)
-        if spec is None and output.name not in EXTRA_OUTPUTS:
-            problem = f"outputs: the model has {', '.join(sorted(specs))}"
-            raise BadRequestError(problem, code="unknown_output")
-        envelope.wants_binary(output.name)
-        has_numbers = spec is not None and spec.datatype != "BYTES"
-        if envelope.classes_of(output.name) and not has_numbers:
-            problem = "outputs: classification needs an output of the model that holds numbers"
-            raise BadRequestError(problem, code="bad_parameter")
-
-
-def _check_classes(envelope: Envelope, version: LoadedVersion, rows: int) -> None:
-    """Refuse to name more classes than one answer should hold."""
-    for spec in version.manifest.signature.outputs:
-        check_classes(spec, rows=rows, classes=envelope.classes_of(spec.name))
-
-
-def _ordered(
-    outputs: dict[str, NDArray[Any]], envelope: Envelope, verdicts: Verdicts
-) -> dict[str, NDArray[Any]]:
-    """Pick the requested outputs in the requested order; all of the model's if none are named."""
-    if not envelope.outputs:
-        return outputs | verdicts.default_outputs()
-    picked = {}
-    for asked in envelope.outputs:
-        is_own = asked.name in outputs
-        array = outputs[asked.name] if is_own else verdicts.output(asked.name)
-        classes = envelope.classes_of(asked.name)
-        picked[asked.name] = top_classes(array, classes) if classes else array
-    return picked
 
 
 def _rejection(judged: Judged) -> RejectedError:

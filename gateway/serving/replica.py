@@ -31,6 +31,7 @@ from gateway.serving.description import answering
 from gateway.serving.edge import ShortWay
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ingress import Feedback, Ingress
+from gateway.serving.intake import Intake
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
@@ -125,7 +126,6 @@ class Replica:
             Admission(
                 batcher,
                 max_queued_rows=settings.max_queued_rows,
-                max_in_flight_bytes=settings.max_in_flight_bytes,
             ),
             Ladder(batcher, rungs),
             self._breakers,
@@ -139,6 +139,7 @@ class Replica:
             recording=Recording(self._journal, self._model, self._statistics),
             feedback=feedback,
             statistics=self._statistics_of_all,
+            intake=Intake(self._model, max_bytes=settings.max_in_flight_bytes),
             max_body_bytes=self._config.server.max_body_bytes,
             max_json_bytes=self._config.server.max_json_bytes,
             max_batch_rows=settings.max_batch_rows,

@@ -20,6 +20,7 @@ from gateway.serving.breaker import Breakers
 from gateway.serving.description import answering
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ingress import Ingress
+from gateway.serving.intake import Intake
 from gateway.serving.ladder import Ladder
 from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
@@ -75,6 +76,7 @@ async def serve() -> AsyncIterator[Serve]:
         inline_below_us: float = 1e9,
         max_queued_rows: int = 8192,
         max_body_bytes: int = 1 << 20,
+        max_in_flight_bytes: int = 1 << 28,
         max_json_bytes: int = 8 << 20,
         suspects: Suspects | None = None,
         flight: Flight | None = None,
@@ -96,7 +98,7 @@ async def serve() -> AsyncIterator[Serve]:
             )
             for lane, count in enumerate((statistics.count_batch, None))
         )
-        admission = Admission(batcher, max_queued_rows=max_queued_rows, max_in_flight_bytes=1 << 28)
+        admission = Admission(batcher, max_queued_rows=max_queued_rows)
         pipeline = Pipeline(
             versions,
             batcher,
@@ -123,6 +125,7 @@ async def serve() -> AsyncIterator[Serve]:
             feedback=take,
             statistics=counted,
             max_batch_rows=256,
+            intake=Intake(name, max_bytes=max_in_flight_bytes),
             max_body_bytes=max_body_bytes,
             max_json_bytes=max_json_bytes,
         )

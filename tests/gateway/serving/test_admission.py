@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import MIB
 from gateway.errors import ShedError
 from gateway.serving.admission import Admission, Permit, share_of
 from gateway.serving.cost import BatchCost
@@ -30,7 +29,7 @@ class Queue:
 
 @dataclass
 class Door:
-    """An admission with room for 100 queued rows and 1 MiB, and a model of 10 ms per batch."""
+    """An admission with room for 100 queued rows, and a model of 10 ms per batch."""
 
     queue: Queue = field(default_factory=Queue)
     now_ns: int = 0
@@ -43,17 +42,13 @@ class Door:
         self.admission = Admission(
             self.queue,  # type: ignore[arg-type]
             max_queued_rows=100,
-            max_in_flight_bytes=MIB,
             now_ns=lambda: self.now_ns,
         )
 
-    def admit(
-        self, *, rows: int = 1, body_bytes: int = 100, left_ms: float = 100, priority: int = 0
-    ) -> Permit:
+    def admit(self, *, rows: int = 1, left_ms: float = 100, priority: int = 0) -> Permit:
         return self.admission.admit(
             self.version,
             rows=rows,
-            body_bytes=body_bytes,
             left_ns=int(left_ms * MS),
             priority=priority,
         )
@@ -71,7 +66,7 @@ def door() -> Door:
     return Door()
 
 
-HUGE = {"rows": 10**6, "body_bytes": 100 * MIB, "left_ms": 0.001}
+HUGE = {"rows": 10**6, "left_ms": 0.001}
 
 
 def test_who_finds_nobody_before_him_is_always_let_in(door: Door) -> None:
@@ -85,27 +80,21 @@ def test_a_permit_counts_only_while_it_is_held(door: Door) -> None:
     admission, seen = door.admission, []
 
     def look() -> None:
-        seen.append((admission.in_flight, admission.in_flight_rows, admission.in_flight_bytes))
+        seen.append((admission.in_flight, admission.in_flight_rows))
 
     def break_off() -> None:
-        with door.admit(rows=4, body_bytes=100):
+        with door.admit(rows=4):
             look()
             raise ConnectionError
 
-    with door.admit(rows=3, body_bytes=500):
+    with door.admit(rows=3):
         door.admit(rows=5)  # never entered
         with pytest.raises(ConnectionError):
             break_off()
         look()
     look()
 
-    assert seen == [(2, 7, 600), (1, 3, 500), (0, 0, 0)]
-
-
-def test_bytes_in_flight_are_bounded(door: Door) -> None:
-    with door.admit(body_bytes=MIB // 2):
-        assert not door.is_shed(body_bytes=MIB // 4)
-        assert door.is_shed(body_bytes=MIB // 2)
+    assert seen == [(2, 7), (1, 3), (0, 0)]
 
 
 def test_rows_in_flight_are_bounded_by_the_limit(door: Door) -> None:
@@ -153,8 +142,6 @@ def test_the_error_says_when_the_queue_will_be_empty(door: Door) -> None:
     queued=st.integers(0, 120),
     limit=st.floats(4, 50),
     rows_before=st.integers(1, 50),
-    bytes_before=st.integers(0, 2 * MIB),
-    body_bytes=st.integers(0, 2 * MIB),
     left_ms=st.floats(-10, 300),
 )
 def test_no_class_gets_in_where_a_higher_one_does_not(
@@ -163,19 +150,14 @@ def test_no_class_gets_in_where_a_higher_one_does_not(
     queued: int,
     limit: float,
     rows_before: int,
-    bytes_before: int,
-    body_bytes: int,
     left_ms: float,
 ) -> None:
     door = Door(Queue(queued, wait_ms * MS))
     door.admission.limit.rows = limit
     if busy:
-        door.admit(rows=rows_before, body_bytes=bytes_before).__enter__()
+        door.admit(rows=rows_before).__enter__()
 
-    is_shed = [
-        door.is_shed(body_bytes=body_bytes, left_ms=left_ms, priority=priority)
-        for priority in (1, 0, 2, 7)
-    ]
+    is_shed = [door.is_shed(left_ms=left_ms, priority=priority) for priority in (1, 0, 2, 7)]
 
     assert is_shed == sorted(is_shed)
     assert is_shed[2] == is_shed[3]

@@ -200,6 +200,17 @@ async def test_a_body_over_the_limit_is_refused(serve: Any, cancer: Example) -> 
     assert response.status_code == 413
 
 
+async def test_what_was_refused_before_it_was_read_is_recorded_too(
+    serve: Any, cancer: Example
+) -> None:
+    served = await serve(*cancer.bundles, max_body_bytes=1000)
+
+    await served.client.post("/infer", content=b" " * 1001)
+    await served.client.post("/infer", content=b"x", headers={"Content-Encoding": "gzip"})
+
+    assert [d.code for d in served.kept.decisions] == ["too_large", "bad_content_encoding"]
+
+
 async def test_paths_and_methods_outside_the_protocol_get_404_and_405(
     serve: Any, cancer: Example
 ) -> None:

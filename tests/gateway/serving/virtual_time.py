@@ -111,7 +111,6 @@ class Replica:
         self.admission = Admission(
             self.batcher,
             max_queued_rows=8192,
-            max_in_flight_bytes=1 << 28,
             now_ns=self.machine.now_ns,
         )
 
@@ -129,9 +128,7 @@ class Replica:
         item = Item("a", {"place": np.zeros((1, 1), np.float32)}, 1)
         judged, is_shed = None, False
         try:
-            with self.admission.admit(
-                version, rows=1, left_ns=round(budget_s * NS_PER_S), body_bytes=100
-            ):
+            with self.admission.admit(version, rows=1, left_ns=round(budget_s * NS_PER_S)):
                 judged = await self.batcher.submit(version, self.table, item, deadline_ns)
         except ShedError:
             is_shed = True
