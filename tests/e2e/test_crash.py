@@ -88,6 +88,15 @@ def ask(running: Running, row: float) -> Answer | str:
             return error.code
 
 
+def tried(running: Running, row: float) -> str:
+    """Ask until it is tried; while no second replica is known to be well, the ladder answers."""
+    until_s = time.monotonic() + RESTART_S
+    while isinstance(got := ask(running, row), Answer):
+        assert time.monotonic() < until_s, "the ladder answers for ever"
+        time.sleep(0.5)
+    return got
+
+
 def test_inputs_that_crash_a_replica_do_so_twice_at_most_and_hurt_nobody_else(
     running: Running,
 ) -> None:
@@ -98,7 +107,7 @@ def test_inputs_that_crash_a_replica_do_so_twice_at_most_and_hurt_nobody_else(
         survivors = before & replicas(running)
         wait_for(lambda: len(replicas(running) - before) == 1, RESTART_S)
         between = well(running)
-        second = ask(running, CRASH)
+        second = tried(running, CRASH)
         time.sleep(1)
         third = ask(running, CRASH)
         listed = client.quarantine("killer")

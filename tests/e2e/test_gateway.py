@@ -157,7 +157,7 @@ def test_nothing_listens_beyond_loopback_on_the_ports_that_are_ours(shared: Runn
     listening = [
         connection
         for process in [*haproxy, *processes(shared, "Recorder"), *processes(shared, "Evaluator")]
-        for connection in process.net_connections(kind="tcp")
+        for connection in process.connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN
     ]
 
