@@ -52,7 +52,7 @@ class Target:
     grpc: str | None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
