@@ -48,7 +48,8 @@ def _outcomes(report: "ElementTree.ElementTree[Any]") -> Iterator[tuple[str, dic
         problem = next((one for one in told if one is not None), None)
         found: dict[str, Any] = {"outcome": "passed"}
         if problem is not None:
-            found = {"outcome": "failed", "why": problem.get("message", "")[:300]}
+            told = problem.get("message", "").replace(f"{Path.cwd()}/", "")
+            found = {"outcome": "failed", "why": told[:300]}
         elif case.find("skipped") is not None:
             found = {"outcome": "skipped"}
         named = [p.get("value") for p in case.iter("property") if p.get("name") == "extension"]
