@@ -48,7 +48,7 @@ def _outcomes(report: "ElementTree.ElementTree[Any]") -> Iterator[tuple[str, dic
         problem = next((one for one in told if one is not None), None)
         found: dict[str, Any] = {"outcome": "passed"}
         if problem is not None:
-            told = problem.get("message", "").replace(f"{Path.cwd()}/", "")
+            told = problem.get("message", "").replace(f"{ROOT}/", "")
             found = {"outcome": "failed", "why": told[:300]}
         elif case.find("skipped") is not None:
             found = {"outcome": "skipped"}
