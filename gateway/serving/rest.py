@@ -23,10 +23,10 @@ from gateway.serving.protocol import (
     Text,
 )
 from gateway.serving.strict_json import check_keys
+from models.bytes_tensor import LENGTH_BYTES
 from models.manifest import Signature
 
 HEADER_LENGTH = b"inference-header-content-length"
-LENGTH_BYTES = 4  # in front of each BYTES element
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
