@@ -19,7 +19,7 @@ from gateway.api.access import Access
 from gateway.api.fleet import Movement
 from gateway.config import Config
 from gateway.errors import NotReadyError
-from gateway.evaluate.feedback import FeedbackSink
+from gateway.evaluate.sink import FeedbackSink
 from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.routing import RoutingTable

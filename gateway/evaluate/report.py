@@ -75,7 +75,7 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
     """Report on one model.
 
     Args:
-        engine: The database that `Judgements` and `LabelStore` write.
+        engine: The database that `Judgements` and `FeedbackStore` write.
         registry: Knows what the versions promise, and which one is live.
         model: Its name.
         alpha: Accepted chance that an interval ever misses.

@@ -1,4 +1,4 @@
-"""The evaluator's tables in SQL: labels, what was judged, and running counts."""
+"""The evaluator's tables in SQL: feedback, what was judged, and running counts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
+    Text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -23,21 +24,51 @@ _Serial = BigInteger().with_variant(Integer, "sqlite")
 # Clustered by the primary key, as every query here comes in by it.
 _CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
 
-labels = Table(
-    "labels",
+
+def _feedback(name: str, identity: Sequence[str], *values: Column[Any]) -> Table:
+    """Lay out one kind of feedback: append-only, each value once per idempotency key."""
+    numbers = [Column(part, Integer, nullable=False) for part in identity]
+    return Table(
+        name,
+        metadata,
+        Column("revision", _Serial, primary_key=True, autoincrement=True),
+        Column("model", String(63), nullable=False),
+        Column("prediction_id", String(32), nullable=False),
+        *numbers,
+        *values,
+        Column("idempotency_key", String(128)),  # NULL: every arrival is a new revision
+        Column("observed_ns", BigInteger, nullable=False),  # Unix; the latest one counts
+        Column("received_ns", BigInteger, nullable=False),  # Unix
+        Column("source", String(63), nullable=False),
+        # NULLs differ from each other in both dialects, so rows without a key never collide.
+        Index(f"{name}_once", "model", "prediction_id", *identity, "idempotency_key", unique=True),
+        sqlite_autoincrement=True,
+    )
+
+
+# What was true, a class or a number.
+labels = _feedback("labels", ["row"], Column("label", Double))
+# What a served choice turned out to be worth.
+rewards = _feedback("rewards", ["row", "slot"], Column("reward", Double, nullable=False))
+# What was really shown, as a JSON list in its order, and why something else than was answered.
+confirmations = _feedback(
+    "confirmations",
+    ["row"],
+    Column("served", Text, nullable=False),
+    Column("override", String(200)),
+)
+FEEDBACK = (labels, rewards, confirmations)
+
+# Feedback that was refused, because it contradicted what came before under the same key.
+contradictions = Table(
+    "contradictions",
     metadata,
     Column("revision", _Serial, primary_key=True, autoincrement=True),
     Column("model", String(63), nullable=False),
     Column("prediction_id", String(32), nullable=False),
     Column("row", Integer, nullable=False),
-    Column("label", Double),
-    Column("reward", Double),
-    Column("idempotency_key", String(128)),  # NULL: every arrival is a new revision
-    Column("observed_ns", BigInteger, nullable=False),  # Unix; the latest one counts
-    Column("received_ns", BigInteger, nullable=False),  # Unix
-    Column("source", String(63), nullable=False),
-    # NULLs differ from each other in both dialects, so rows without a key never collide.
-    Index("labels_once", "model", "prediction_id", "row", "idempotency_key", unique=True),
+    Column("received_ns", BigInteger, nullable=False),
+    Index("contradictions_of", "model"),
     sqlite_autoincrement=True,
 )
 
@@ -121,6 +152,21 @@ positions = Table(
     Column("reader", String(160), primary_key=True),
     Column("position", BigInteger, nullable=False),  # up to which the reader has seen everything
 )
+
+
+_EVERY_FEEDBACK = frozenset({"revision", "observed_ns", "received_ns", "source"})
+
+
+def identity_of(table: Table) -> tuple[str, ...]:
+    """Name the columns of feedback that say what it is about, with the key that makes it one."""
+    unique = next(index for index in table.indexes if index.unique)
+    return tuple(column.name for column in unique.columns)
+
+
+def values_of(table: Table) -> tuple[str, ...]:
+    """Name the columns of feedback that say something."""
+    about = _EVERY_FEEDBACK | set(identity_of(table))
+    return tuple(column.name for column in table.columns if column.name not in about)
 
 
 SUMS = tuple(column.name for column in counts.columns if not column.primary_key)

@@ -19,9 +19,10 @@ from sqlalchemy import Engine
 
 from gateway.config import Config, EvaluateSettings
 from gateway.evaluate.evaluator import Evaluator
+from gateway.evaluate.feedback import Feedback
+from gateway.evaluate.feedback_store import FeedbackStore
 from gateway.evaluate.judge import MAX_PENDING, Judge
 from gateway.evaluate.judgements import Judgements
-from gateway.evaluate.labels import Feedback, LabelStore
 from gateway.evaluate.notification import Notification
 from gateway.evaluate.report import Report, report
 from gateway.record.decision import Decision, Stages
@@ -135,7 +136,7 @@ async def test_labels_are_joined_whether_they_come_before_or_after(
     database_url: str,
 ) -> None:
     _without_shadow(registry)
-    store = LabelStore(database_url)
+    store = FeedbackStore(database_url)
     store.add("mlp", [Feedback(d.prediction_id, label=list(d.predicted)) for d in decisions[:10]])
     async with running(_config(tmp_path)):
         Evidence(str(tmp_path / "evidence")).append(decisions, through={})

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from gateway.errors import UnknownModelError
+from gateway.evaluate.feedback import Feedback
+from gateway.evaluate.feedback_store import FeedbackStore
 from gateway.evaluate.judged import bin_start_ns, duration_bin
 from gateway.evaluate.judgements import Judgements
-from gateway.evaluate.labels import Feedback, LabelStore
 from gateway.evaluate.report import Report, VersionReport, report
 from gateway.record.decision import Exploration, Payload, Stages
 from gateway.registry.registry import Registry
@@ -62,7 +63,7 @@ def test_accuracy_counts_rows_that_the_version_answered_itself(
     own = [decide(n, rows=2, predicted=(1.0, 0.0)) for n in range(3)]
     fallback = decide(3, served_by="fallback:constant", fallback_reason="deadline")
     Judgements(engine).record([*own, fallback])
-    LabelStore(database_url).add(
+    FeedbackStore(database_url).add(
         "mlp",
         [
             Feedback(own[0].prediction_id, label=[1, 0]),
@@ -83,7 +84,7 @@ def test_the_label_observed_last_counts_whatever_came_last(
 ) -> None:
     decision = decide()
     Judgements(engine).record([decision])
-    store = LabelStore(database_url)
+    store = FeedbackStore(database_url)
     store.add("mlp", [Feedback(decision.prediction_id, label=1, observed_ns=2)])
     store.add("mlp", [Feedback(decision.prediction_id, label=0, observed_ns=1)])
     store.add("mlp", [Feedback(decision.prediction_id, reward=5.0)])
@@ -215,7 +216,7 @@ def test_a_shadow_is_compared_with_the_live_version_and_with_labels(
     ids = [decision.prediction_id for decision in (*decisions, fallback)]
     answers = {ids[0]: [1.0, 0.0], ids[1]: [1.0, 1.0], ids[2]: None, ids[3]: [1.0]}
     judgements.record_shadow("mlp", "2", answers, reader="r", position=4)
-    LabelStore(database_url).add("mlp", [Feedback(i, row=1, label=1) for i in ids])
+    FeedbackStore(database_url).add("mlp", [Feedback(i, row=1, label=1) for i in ids])
 
     shadow = _report(engine, registry).shadow
     assert shadow is not None

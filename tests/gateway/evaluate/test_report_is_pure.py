@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete
 
 from gateway.evaluate import tables
+from gateway.evaluate.feedback import Feedback
+from gateway.evaluate.feedback_store import FeedbackStore
 from gateway.evaluate.judgements import Judgements
-from gateway.evaluate.labels import Feedback, LabelStore
 from gateway.evaluate.report import Report, report
 from gateway.record.decision import Decision, Stages
 from gateway.registry.registry import Registry
@@ -68,7 +69,7 @@ def _histories(draw: st.DrawFn) -> list[Any]:
     return events
 
 
-def _play(engine: Engine, store: LabelStore, batches: Sequence[Sequence[Any]]) -> None:
+def _play(engine: Engine, store: FeedbackStore, batches: Sequence[Sequence[Any]]) -> None:
     for batch in batches:
         # A new object every time: nothing may be remembered outside the database.
         Judgements(engine).record(event for event in batch if isinstance(event, Decision))
@@ -84,7 +85,7 @@ def _play(engine: Engine, store: LabelStore, batches: Sequence[Sequence[Any]]) -
 def test_order_repetition_and_restarts_never_change_the_report(
     engine: Engine, registry: Registry, database_url: str, data: st.DataObject, history: list[Any]
 ) -> None:
-    store = LabelStore(database_url)
+    store = FeedbackStore(database_url)
     _clear(engine)
     _play(engine, store, [history])
     once = _report(engine, registry)

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import BadRequestError
-from gateway.evaluate.feedback import FeedbackSink
 from gateway.evaluate.judgements import Judgements
 from gateway.evaluate.report import report
+from gateway.evaluate.sink import FeedbackSink
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.registry import Registry
 from guards.quality.expectation import State
