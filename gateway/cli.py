@@ -92,8 +92,14 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Send a bundle to the gateway."""
+    from gateway.printing import print_registered
+
     with _client(url, key, state) as client:
-        _tell(client.register(bundle, as_=as_, trust_code=trust_code), as_json)
+        told = client.register(bundle, as_=as_, trust_code=trust_code)
+        if as_json:
+            _tell(told, as_json)
+        else:
+            print_registered(told)
 
 
 @app.command()

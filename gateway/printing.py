@@ -25,6 +25,40 @@ def print_plain(told: Any) -> None:
         console.print(_cell(told))
 
 
+def print_registered(told: Json) -> None:
+    """Print what was registered, and what its guards were measured to notice."""
+    power = told.get("power")
+    print_plain({name: value for name, value in told.items() if name != "power"})
+    if power is not None:
+        console = Console()
+        console.print(power_table(power))
+        console.print(_promise_line(power), soft_wrap=True, highlight=False)
+
+
+def power_table(power: Json) -> Table:
+    """Lay out how much of each kind of spoilt row the guards notice."""
+    guards = list(power["ordinary"]["by"])
+    table = Table("rows", "noticed", "95 % interval", *guards, title="power card")
+    for probe, found in {"ordinary": power["ordinary"], **power["probes"]}.items():
+        interval_ = f"{found['low']:.3f}-{found['high']:.3f}"
+        by = (_share(found["by"][guard]) for guard in guards)
+        table.add_row(probe, _share(found["share"]), interval_, *by)
+    return table
+
+
+def _promise_line(power: Json) -> str:
+    promise = power["promise"]
+    if promise is None:
+        return "no outlier guard: only what breaks the schema is noticed"
+    certain = f", with probability {1 - promise['delta']:g}" if promise["mode"] == "pac" else ""
+    skipped = f"; no time for: {', '.join(power['skipped'])}" if power["skipped"] else ""
+    return (
+        f"outlier guard ({promise['detector']}): at most {promise['alpha']:g} of ordinary rows "
+        f"are judged strange{certain}, from {promise['n']} held-out rows; "
+        f"reference: {power['reference']}{skipped}"
+    )
+
+
 def print_status(status: Json) -> None:
     """Print every model's report: its versions, its shadow, its expectations."""
     console = Console()

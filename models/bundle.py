@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from guards.errors import GuardError
 from guards.outlier.guard import OutlierGuard
 from guards.output import OutputGuard
 from guards.schema import SchemaGuard
+from guards.stress.power import PowerCard
 from guards.verdict import Rows
 from models.bytes_tensor import from_fixed
 from models.errors import ArtifactError, BundleError, ManifestError
@@ -34,8 +36,10 @@ GUARDS_FILE = "guards.npz"
 REFERENCE_FILE = "reference.npz"
 GOLDEN_FILE = "golden.npz"
 ENVIRONMENT_FILE = "environment.json"
+POWER_FILE = "power.json"  # absent where a model takes no numbers, and in bundles made before it
 REQUIRED_FILES = (MANIFEST_FILE, GUARDS_FILE, REFERENCE_FILE, GOLDEN_FILE, ENVIRONMENT_FILE)
 
+MAX_POWER_BYTES = 1 << 20  # 50 probes take 40 kB
 MAX_ARRAYS_BYTES = 1 << 30  # guards, reference and golden rows are samples, capped when packed
 
 
@@ -118,6 +122,7 @@ def open_bundle(path: Path, trusted: TrustedKeys, *, trust_code: bool = False) -
     bundle = _open_sealed(path, sealed)
     for model in (bundle, *bundle.rungs):
         _check_runtime(model, trust_code)
+    load_power_card(bundle)  # people will be shown it
     return bundle
 
 
@@ -148,6 +153,36 @@ def load_guards(bundle: Bundle) -> GuardSet:
             problem = f"{GUARDS_FILE} does not hold the state of the outlier guard"
             raise BundleError(bundle.path.name, problem) from error
     return GuardSet(SchemaGuard(spec.schema_), outlier, OutputGuard(spec.output))
+
+
+def load_power_card(bundle: Bundle) -> PowerCard | None:
+    """Read what the guards were measured to notice; None where nobody measured it.
+
+    Raises:
+        BundleError: the file is no power card.
+    """
+    if POWER_FILE not in bundle.digests:
+        return None
+    try:
+        return parse_power_card(bundle.read(POWER_FILE))
+    except ValueError as error:
+        raise BundleError(bundle.path.name, f"{POWER_FILE}: {error}") from error
+
+
+def parse_power_card(content: bytes) -> PowerCard:
+    """Read ``power.json``.
+
+    Raises:
+        ValueError: it is no power card; the sentence repeats nothing of it.
+    """
+    if len(content) > MAX_POWER_BYTES:
+        raise ValueError(f"larger than {MAX_POWER_BYTES} bytes")
+    try:
+        return PowerCard.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"not a power card at {where!r}: {first['msg']}") from error
 
 
 def load_reference(bundle: Bundle) -> Reference:

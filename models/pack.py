@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +16,18 @@ from numpy.typing import NDArray
 
 from guards.outlier.guard import OutlierGuard
 from guards.schema import Feature, infer_features
+from guards.stress.power import Budget
 from guards.verdict import Rows
 from models.bundle import (
     ENVIRONMENT_FILE,
     GOLDEN_FILE,
     GUARDS_FILE,
     MANIFEST_FILE,
+    POWER_FILE,
     REFERENCE_FILE,
     Bundle,
     golden_group,
+    load_guards,
     open_bundle,
     open_verified,
 )
@@ -34,6 +38,7 @@ from models.features import feature_rows, tensor_columns
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.model_yaml import render_manifest
 from models.parity import environment_fingerprint
+from models.power import draw_power_card
 from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime, Tensors
 from models.seal import digest_files, seal
@@ -41,6 +46,7 @@ from models.signing import SigningKey, TrustedKeys
 
 REFERENCE_ROWS = 2048  # what monitors compare traffic with; more rows no longer change a histogram
 BATCH_ROWS = 256
+POWER_BUDGET = Budget()
 NO_RUNGS: Mapping[str, Path] = MappingProxyType({})
 
 
@@ -56,6 +62,7 @@ def pack(
     feature_names: Sequence[str] = (),
     reference_labels: NDArray[Any] | None = None,
     golden_rows: int = 64,
+    power_budget: Budget = POWER_BUDGET,
     seed: int = 0,
 ) -> Bundle:
     """Write the bundle of one model version to ``out`` and open it.
@@ -73,6 +80,7 @@ def pack(
         feature_names: One per column of `feature_rows`; after the tensors if empty.
         reference_labels: Shape (n,), the labels of ``reference``.
         golden_rows: How many held-out rows must reproduce from now on.
+        power_budget: What may be spent on measuring how much the guards notice.
         seed: Chooses the rows that are kept.
 
     Raises:
@@ -98,6 +106,7 @@ def pack(
         golden = _take(held_out, _choose(held_out, golden_rows, rng))
         models = {rung.rung: open_runtime(rung) for rung in unsealed.rungs} | {"": runtime}
         _save_golden(draft, models, golden, signature=signature)
+        _save_power_card(draft, unsealed, held_out, budget=power_budget)
         environment = json.dumps(environment_fingerprint(), indent=1)
         (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
         digest = seal(draft, key)
@@ -230,6 +239,19 @@ def _save_golden(
     features = {"features": feature_rows(inputs, signature)}
     outputs = {golden_group(rung): _predict(runtime, inputs) for rung, runtime in models.items()}
     _save_arrays(draft / GOLDEN_FILE, features, input=inputs, **outputs)
+
+
+def _save_power_card(draft: Path, unsealed: Bundle, held_out: Tensors, *, budget: Budget) -> None:
+    """Measure the very guards that will serve."""
+    card = draw_power_card(
+        unsealed.manifest.signature,
+        load_guards(unsealed),
+        held_out,
+        budget=budget,
+        clock=time.monotonic,
+    )
+    if card is not None:
+        (draft / POWER_FILE).write_text(card.model_dump_json(indent=1) + "\n")
 
 
 def _predict(runtime: Runtime, inputs: Tensors) -> dict[str, NDArray[Any]]:

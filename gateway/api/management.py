@@ -1,5 +1,6 @@
 """``/api/v1``: register, promote, roll back, and see what is there."""
 
+import logging
 import shutil
 import tempfile
 from collections import Counter
@@ -16,18 +17,22 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.api.access import caller_of
 from gateway.api.fleet import Fleet
+from gateway.api.power import describe_power
 from gateway.api.protocol import ready_models
 from gateway.api.rollout import Change, Rollout
 from gateway.api.upload import receive_bundle
 from gateway.config import Config
-from gateway.errors import MediaTypeError
+from gateway.errors import BundleRefusedError, MediaTypeError
 from gateway.registry.deaths import Deaths
 from gateway.registry.gates import admit
 from gateway.registry.lifecycle import VersionRow
 from gateway.registry.registry import Registry
 from guards.settings import Settings
+from models.bundle import POWER_FILE, Bundle, load_power_card, parse_power_card
 from models.manifest import ModelName, Version
 from models.signing import TrustedKeys
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Why = Annotated[str, Field(max_length=1000)]
@@ -111,17 +116,9 @@ class ManagementRoutes:
             change = await self._rollout.register(
                 bundle, as_=as_, trust_code=trust_code, who=str(caller)
             )
+            return _registered(bundle, change, as_=as_)
         finally:
             await run_in_threadpool(shutil.rmtree, staged, ignore_errors=True)
-        manifest = bundle.manifest
-        return {
-            "model": manifest.name,
-            "version": manifest.version,
-            "digest": bundle.digest,
-            "state": as_,
-            "golden": "reproduced",
-            **_described(change),
-        }
 
     async def promote(
         self, request: Request, model: ModelName, wanted: Promotion | None = None
@@ -147,7 +144,8 @@ class ManagementRoutes:
 
     def model(self, model: ModelName) -> Json:
         """Describe a model: its routing table and all its versions."""
-        versions = [_version(row) for row in self._registry.versions(model)]
+        rows = self._registry.versions(model)
+        versions = [_version(row) | {"power": self._power(row.digest)} for row in rows]
         table = self._registry.table(model)
         routing = None if table is None else msgspec.to_builtins(table)
         return {"name": model, "table": routing, "versions": versions}
@@ -179,6 +177,15 @@ class ManagementRoutes:
             "processes": await self._fleet.processes(),
         }
 
+    def _power(self, digest: str) -> Json | None:
+        """Read a power card from the store; None if there is none, or none that can be read."""
+        try:
+            content = self._registry.artifacts.read(digest, POWER_FILE)
+            return describe_power(None if content is None else parse_power_card(content))
+        except (BundleRefusedError, ValueError) as error:
+            log.warning("the power card of %s cannot be read: %s", digest, error)
+            return None
+
     def _summary(self, model: str) -> Json:
         table = self._registry.table(model)
         return {
@@ -195,6 +202,20 @@ def _check_media_type(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != TAR or request.headers.get("content-encoding", "identity") != "identity":
         raise MediaTypeError(f"{TAR}, without a content encoding")
+
+
+def _registered(bundle: Bundle, change: Change, *, as_: str) -> Json:
+    """Tell what was taken in, while its files are still there."""
+    manifest = bundle.manifest
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "digest": bundle.digest,
+        "state": as_,
+        "golden": "reproduced",
+        **_described(change),
+        "power": describe_power(load_power_card(bundle)),
+    }
 
 
 def _described(change: Change) -> Json:

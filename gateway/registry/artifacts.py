@@ -76,12 +76,35 @@ class ArtifactStore:
             shutil.rmtree(staging, ignore_errors=True)
         return target
 
+    def read(self, digest: str, name: str) -> bytes | None:
+        """Read one file of a bundle without fetching the rest; None if the bundle lacks it.
+
+        Raises:
+            BundleRefusedError: the store lacks the bundle, or holds something else.
+        """
+        try:
+            sealed = self._read_sealed(digest)
+            content = json.loads(sealed).get(name)
+            if content is None:
+                return None
+            found: bytes = self._files.cat_file(self._blob(content))
+        except FileNotFoundError as error:
+            raise BundleRefusedError(f"the artifact store does not hold all of {digest}") from error
+        if digest_of(found) != content:
+            raise BundleRefusedError(f"the artifact store, {digest}: {name} is another file")
+        return found
+
+    def _read_sealed(self, digest: str) -> bytes:
+        """Read the digests of a bundle, which have the digest that is its name."""
+        sealed: bytes = self._files.cat_file(self._bundle(digest))
+        if digest_of(sealed) != digest:
+            raise BundleRefusedError(f"the artifact store holds something else as {digest}")
+        return sealed
+
     def _materialise(self, digest: str, staging: Path) -> None:
         """Fill ``staging`` and compare every file with the digest."""
         try:
-            sealed = self._files.cat_file(self._bundle(digest))
-            if digest_of(sealed) != digest:
-                raise BundleRefusedError(f"the artifact store holds something else as {digest}")
+            sealed = self._read_sealed(digest)
             (staging / DIGESTS_FILE).write_bytes(sealed)
             signature = self._files.cat_file(self._bundle(digest) + ".sig")
             (staging / SIGNATURE_FILE).write_bytes(signature)

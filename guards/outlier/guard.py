@@ -63,7 +63,7 @@ class OutlierGuard:
     ) -> None:
         """Put finished parts together; `fit` and `from_arrays` make them."""
         self._detector = detector
-        self._calibration = calibration
+        self.calibration = calibration
         self._columns = tuple(columns)
         self._explainer = Explainer(detector.scales, detector.basis, self._columns)
         self._action = Action.ALLOW if settings.dry_run else action_of(settings.action)
@@ -106,12 +106,25 @@ class OutlierGuard:
             columns=column_names(feature_names, width),
         )
 
-    def check(self, rows: Rows) -> Verdict:
-        """Judge each of ``n`` rows, shape (n, d)."""
+    @property
+    def detector_name(self) -> str:
+        """What the score is made of."""
+        return "mixture"
+
+    def p_values(self, rows: Rows) -> NDArray[np.float64]:
+        """Rank each of ``n`` rows, shape (n, d), among the calibration rows."""
         if rows.ndim != 2 or rows.shape[1] != len(self._columns):
             raise ShapeMismatchError(self.name, len(self._columns), rows.shape)
-        p_values = self._calibration.p_values(self._detector.score(rows))
-        strange = p_values <= self._calibration.threshold
+        return self.calibration.p_values(self._detector.score(rows))
+
+    def is_strange(self, rows: Rows) -> NDArray[np.bool_]:
+        """Find the strange rows without saying why, whatever they lead to."""
+        return np.asarray(self.p_values(rows) <= self.calibration.threshold)
+
+    def check(self, rows: Rows) -> Verdict:
+        """Judge each of ``n`` rows, shape (n, d)."""
+        p_values = self.p_values(rows)
+        strange = p_values <= self.calibration.threshold
         reasons = {
             int(row): self._explainer.explain(rows[row], float(p_values[row]))
             for row in np.flatnonzero(strange)
@@ -120,15 +133,15 @@ class OutlierGuard:
             self.name,
             strange * np.uint8(self._action),
             p_values,
-            self._calibration.threshold,
-            self._calibration.guarantee,
+            self.calibration.threshold,
+            self.calibration.guarantee,
             reasons,
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give up everything that was learnt, as arrays that need no pickle."""
         return self._detector.to_arrays() | {
-            "calibration": self._calibration.scores,
+            "calibration": self.calibration.scores,
             "columns": np.array(self._columns, np.str_),
         }
 

@@ -40,7 +40,9 @@ async def test_a_registered_bundle_is_deployed_and_routed(
     response = await register(client, bundle)
 
     assert response.status_code == 200, response.text
-    assert response.json() == {
+    told = response.json()
+    assert told.pop("power")["probes"]["missing"]["share"] == 1.0
+    assert told == {
         "model": "toy",
         "version": "1",
         "digest": bundle.digest,
@@ -58,6 +60,23 @@ async def test_a_registered_bundle_is_deployed_and_routed(
     assert staged(config) == []
     fetched = registry.artifacts.fetch(bundle.digest, config.bundle_cache_dir)
     assert (fetched / "model.yaml").read_bytes() == bundle.read("model.yaml")
+
+
+async def test_every_version_tells_what_its_guards_notice(
+    client: httpx.AsyncClient, bundles: Bundles, config: Config
+) -> None:
+    bundle = bundles()
+    registered = (await register(client, bundle)).json()
+    (version,) = (await client.get("/api/v1/models/toy")).json()["versions"]
+
+    assert version["power"] == registered["power"]
+    assert version["power"]["promise"] is None  # the toy has no outlier guard
+    assert set(version["power"]["probes"]["all_zero"]["by"]) == {"schema"}
+
+    blob = bundle.digests["power.json"].removeprefix("sha256:")
+    (config.state / "artifacts" / "blobs" / blob).unlink()
+    (version,) = (await client.get("/api/v1/models/toy")).json()["versions"]
+    assert version["power"] is None
 
 
 async def test_the_audit_trail_names_the_key(

@@ -89,6 +89,27 @@ def test_damage_in_the_store_is_found_and_leaves_nothing_behind(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_one_file_is_read_without_the_others(store: ArtifactStore, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    digest = store.put(bundle.path)
+
+    assert store.read(digest, "model.yaml") == bundle.read("model.yaml")
+    assert store.read(digest, "no_such_file") is None
+    with pytest.raises(BundleRefusedError, match="does not hold all of"):
+        store.read("sha256:" + "0" * 64, "model.yaml")
+
+
+@pytest.mark.parametrize("kind", ["blobs", "bundles"])
+def test_a_damaged_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    store = ArtifactStore(f"file://{tmp_path}/artifacts")
+    digest = store.put(make_bundle(tmp_path / "bundle").path)
+    for path in (tmp_path / "artifacts" / kind).iterdir():
+        path.write_bytes(path.read_bytes() + b" ")
+
+    with pytest.raises(BundleRefusedError, match="artifact store"):
+        store.read(digest, "model.yaml")
+
+
 @pytest.mark.parametrize("digest", ["", "sha256:../../etc", "sha256:" + "g" * 64, "a" * 64])
 def test_only_a_digest_names_a_bundle(store: ArtifactStore, tmp_path: Path, digest: str) -> None:
     with pytest.raises(BundleRefusedError, match="sha256: and 64"):

@@ -1,0 +1,91 @@
+"""Draw the power card of a model version: which probes fit its inputs, which guards judge them."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.outlier.guard import OutlierGuard
+from guards.schema import SchemaGuard
+from guards.stress.frame import Frame
+from guards.stress.images import image_probes
+from guards.stress.power import Budget, Notice, PowerCard, Promise, Spoil, measure
+from guards.stress.probes import PROBES
+from guards.verdict import Action, Rows
+from models.bundle import GuardSet
+from models.features import feature_rows, tensor_columns
+from models.manifest import Signature
+from models.runtime.protocol import Tensors
+
+
+def draw_power_card(
+    signature: Signature,
+    guards: GuardSet,
+    held_out: Tensors,
+    *,
+    budget: Budget,
+    clock: Callable[[], float],
+) -> PowerCard | None:
+    """Measure what the input guards notice; None where there are no numbers to spoil.
+
+    Args:
+        signature: Of the model; its tensors say which columns are an image.
+        guards: As they will serve.
+        held_out: Raw inputs that no guard was fitted on.
+        budget: Rows and seconds to spend.
+        clock: Monotonic, in seconds.
+    """
+    rows = feature_rows(held_out, signature)
+    if not rows.shape[1]:
+        return None
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    probes = _probes(signature, rows)
+    measured = measure(probes, rows, _judges(guards), budget=budget, clock=clock)
+    return PowerCard(
+        promise=None if guards.outlier is None else _promise(guards.outlier),
+        reference="unknown",
+        ordinary=measured.ordinary,
+        probes=measured.probes,
+        skipped=measured.skipped,
+        seed=budget.seed,
+    )
+
+
+def _probes(signature: Signature, rows: Rows) -> Mapping[str, Spoil]:
+    """Choose what to try: whatever happens to any row, then what happens to images."""
+    probes: dict[str, Spoil] = dict(PROBES)
+    framed = [
+        (spec.name, frame, columns)
+        for spec, columns in zip(signature.numeric_inputs, tensor_columns(signature), strict=True)
+        if (frame := Frame.of(spec.row_shape, rows[:, columns])) is not None
+    ]
+    for name, frame, columns in framed:
+        prefix = f"{name}." if len(framed) > 1 else ""
+        probes |= {f"{prefix}{kind}": probe for kind, probe in image_probes(frame, columns).items()}
+    return probes
+
+
+def _judges(guards: GuardSet) -> dict[str, Notice]:
+    judges: dict[str, Notice] = {SchemaGuard.name: lambda rows: _is_noticed(guards.schema, rows)}
+    outlier = guards.outlier
+    if outlier is not None:
+        judges[OutlierGuard.name] = outlier.is_strange
+    return judges
+
+
+def _is_noticed(schema: SchemaGuard, rows: Rows) -> NDArray[np.bool_]:
+    return np.asarray(schema.check(rows).actions > Action.ALLOW)
+
+
+def _promise(outlier: OutlierGuard) -> Promise:
+    calibration = outlier.calibration
+    guarantee = calibration.guarantee
+    return Promise(
+        alpha=guarantee.alpha,
+        delta=guarantee.delta,
+        n=guarantee.n,
+        rank=calibration.rank,
+        mode=guarantee.mode,
+        threshold=calibration.threshold,
+        detector=outlier.detector_name,
+    )
