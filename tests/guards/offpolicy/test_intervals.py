@@ -26,13 +26,15 @@ def doubly_robust(world: World) -> Estimate:
 
 
 def test_normal_intervals_cover_at_their_level_and_dr_is_the_narrowest() -> None:
-    covered, errors = np.zeros(3), np.zeros(3)
+    covered, errors, off = np.zeros(3), np.zeros(3), np.zeros((RUNS, 3))
     for seed in range(RUNS):
         world = simulate(ROWS, seed=seed)
         for i, estimate in enumerate((ips(world.data), snips(world.data), doubly_robust(world))):
             covered[i] += world.truth in asymptotic(estimate)
-            errors[i] += standard_error(estimate)
+            errors[i] += standard_error(estimate) / RUNS
+            off[seed, i] = estimate.value - world.truth
 
+    np.testing.assert_allclose(errors, off.std(axis=0), rtol=0.2)  # neither too short nor too long
     assert (covered / RUNS >= LEAST).all(), covered / RUNS
     assert errors[2] < errors[1] < errors[0]
 
