@@ -69,4 +69,4 @@ class OverrideMonitor:
 
     def alarm(self, *, alpha: float = 0.01) -> bool:
         """Tell whether the wealth has reached 1 / alpha."""
-        return self.evidence >= -np.log(alpha)
+        return self.evidence >= -float(np.log(alpha))
