@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
-from guards.explore.policy import ExploreSettings
+from guards.explore.settings import ExploreSettings, NoExplore
 from guards.outlier.guard import OutlierSettings
 from guards.output import OutputSettings
 from guards.schema import SchemaSettings
@@ -187,7 +187,7 @@ class Manifest(Settings):
     expectations: Expectations = Expectations()
     fallback: tuple[Rung, ...] = ()
     guards: GuardsSpec = GuardsSpec()
-    explore: ExploreSettings = ExploreSettings()
+    explore: ExploreSettings = NoExplore()
     capture: Capture = Capture()
     provenance: Provenance = Provenance()
 

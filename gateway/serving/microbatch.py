@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gateway.registry.routing import RoutingTable
 from gateway.serving.versions import LoadedVersion
-from guards.explore.explorer import Choices
+from guards.explore.choices import Choices
 from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows
@@ -304,21 +304,10 @@ class Microbatch:
                     p_values=None if p_values is None else p_values[start:stop],
                     choices=None
                     if halt is not None or self._choices is None  # it is not what goes out
-                    else _cut(self._choices, start, stop),
+                    else self._choices.rows(start, stop),
                     stop="" if halt is None else halt.why,
                     is_rejected=halt is not None and halt.is_rejected,
                     skipped_guards=self._skipped_guards,
                 )
             )
         return judged
-
-
-def _cut(choices: Choices, start: int, stop: int) -> Choices:
-    """Cut out the rows of one item."""
-    return Choices(
-        choices.greedy[start:stop],
-        choices.served[start:stop],
-        choices.propensity[start:stop],
-        choices.explored[start:stop],
-        choices.reasons[start:stop],
-    )

@@ -166,10 +166,10 @@ def _exploration(progress: Progress, answer: Answer | None) -> Exploration | Non
     choices = judged.choices
     assert progress.version is not None
     return Exploration(
-        policy=progress.version.manifest.explore.policy,
-        greedy=tuple(choices.greedy.tolist()),
-        served=tuple(choices.served.tolist()),
-        propensity=tuple(choices.propensity.tolist()),
+        policy=progress.version.manifest.explore.kind,
+        greedy=tuple(choices.greedy[:, 0].tolist()),
+        served=tuple(choices.served[:, 0].tolist()),
+        propensity=tuple(choices.propensity[:, 0].tolist()),
         closed=tuple(reason or "" for reason in choices.reasons),
     )
 

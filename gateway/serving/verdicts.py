@@ -86,5 +86,5 @@ class Verdicts:
             return np.array([*told, None], dtype=object)[:-1]
         choices = None if self._is_fallback or self._judged is None else self._judged.choices
         if name == PROPENSITY:
-            return np.full(self._rows, np.nan) if choices is None else choices.propensity
-        return np.full(self._rows, -1, dtype=np.int64) if choices is None else choices.served
+            return np.full(self._rows, np.nan) if choices is None else choices.propensity[:, 0]
+        return np.full(self._rows, -1, dtype=np.int64) if choices is None else choices.served[:, 0]

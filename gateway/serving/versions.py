@@ -169,7 +169,7 @@ def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
     explore, cache = bundle.manifest.explore, bundle.manifest.cache_rung
     return replace(
         _load_model(ref, bundle, chain),
-        explorer=Explorer(explore, salt) if explore.kind != "none" else None,
+        explorer=Explorer(explore, salt) if explore.kind == "single" else None,
         rungs={rung.rung: _load_model(ref, rung, chain) for rung in bundle.rungs},
         cache=AnswerCache(entries=cache.entries, max_age_s=cache.max_age_s) if cache else None,
     )

@@ -1,26 +1,39 @@
-"""Serves the model's choice or, rarely and on record, another.  START here in this folder."""
+"""Serves the model's choice or, rarely and on record, another.  START here in this folder.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+`Explorer` decides single choices, `SlateExplorer` (slate_explorer.py) rankings and
+`ThresholdExplorer` approvals; each reads the propensity from the object it draws from.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.explore.gate import vetoes
-from guards.explore.policy import ExploreSettings, distribution, eligible, greedy
-from guards.explore.rng import RequestRng
+from guards.explore.choices import Choices, certain
+from guards.explore.distribution import Arms, Probabilities, given_probabilities
+from guards.explore.gate import Gates, are_finite, vetoes
+from guards.explore.policies import FromModel, Greedy
+from guards.explore.policy import (
+    Allowed,
+    Best,
+    arms_of,
+    eligible,
+    expected_regret,
+    gaps_of,
+    greedy,
+    with_floor,
+    with_less_regret,
+)
+from guards.explore.rng import Hashes, Rngs
+from guards.explore.settings import Mode, SingleExplore, ThresholdExplore
+from guards.explore.threshold import APPROVE, approval, greedy_decisions
 from guards.verdict import Rows
 
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What each of ``n`` rows is served, and how probable that was."""
-
-    greedy: NDArray[np.int64]  # (n,), the model's own choice
-    served: NDArray[np.int64]  # (n,)
-    propensity: NDArray[np.float64]  # (n,), probability with which ``served`` was served
-    explored: NDArray[np.bool_]  # (n,), served differs from greedy
-    reasons: tuple[str | None, ...]  # why a row was not randomised, None where it was
+# Asked once for each decision that is still open, with its expected regret; says why it may not be
+# drawn.  It knows history and scores, and never the draw.
+Charge = Callable[[int, float], str | None]
+Scores = NDArray[np.float64]
 
 
 class Explorer:
@@ -31,19 +44,35 @@ class Explorer:
     row is served its greedy action with propensity 1 and the reason is on record.
     """
 
-    def __init__(self, settings: ExploreSettings, salt: bytes) -> None:
+    def __init__(self, settings: SingleExplore, salt: bytes, *, domain: str = "") -> None:
+        """Prepare the generators; other domains (models, configurations) draw other numbers."""
         self._settings = settings
-        self._rng = RequestRng(salt, purpose="explore.single")
+        self._rngs = Rngs(salt, domain=domain)
 
     def decide(
-        self, scores: Rows, keys: Sequence[str], *, closed: Sequence[str | None] | None = None
+        self,
+        scores: Rows,
+        keys: Sequence[str],
+        *,
+        closed: Gates | None = None,
+        allowed: Allowed | None = None,
+        items: Hashes | None = None,
+        given: Probabilities | None = None,
+        baseline: Best | None = None,
+        charge: Charge | None = None,
     ) -> Choices:
         """Choose an action for every row.
 
         Args:
             scores: Shape (n, k); larger is better.
-            keys: One per row, distinct, e.g. ``"<prediction id>/<row>"``.
+            keys: One per row, e.g. ``"<prediction id>/<row>"``; equal keys draw equal numbers.
             closed: Why a row may not explore, fixed before this call; None opens it.
+            allowed: Shape (n, k), what may be served, at least one per row; None: all columns but
+                the excluded ones.
+            items: Shape (n, k), 64-bit identities of the actions; None: the columns'.
+            given: Shape (n, k), the model's own distribution, for the policy ``model``.
+            baseline: Shape (n,), what an apprentice serves; -1: nothing that may be served.
+            charge: Last gate before the draw.
 
         Raises:
             ValueError: not one key and one ``closed`` per row, or no action at all.
@@ -52,16 +81,205 @@ class Explorer:
         closed = (None,) * n if closed is None else closed
         if not len(keys) == len(closed) == n or actions == 0:
             raise ValueError(f"{n} rows, {actions} actions, {len(keys)} keys, {len(closed)} gates")
-        allowed = eligible(actions, self._settings.excluded)
-        best = greedy(scores, allowed)
-        reasons = vetoes(scores, allowed, settings=self._settings, closed=closed)
-        served, propensity = best.copy(), np.ones(n)
-        drawn = np.flatnonzero([why is None for why in reasons])
-        if len(drawn):
-            choice = distribution(best[drawn], allowed, self._settings)
+        if items is None:
             items = np.arange(actions, dtype=np.uint64)
-            served[drawn] = choice.draw(
-                self._rng.uniforms([keys[int(row)] for row in drawn], items)
-            )
-            propensity[drawn] = choice.propensity(served[drawn])
-        return Choices(best, served, propensity, served != best, reasons)
+        if allowed is None:
+            columns = [column for column in self._settings.excluded if isinstance(column, int)]
+            allowed = np.tile(eligible(actions, columns), (n, 1))
+        values = scores.astype(np.float64, copy=False)
+        best = greedy(values, allowed)
+        closed = _off(self._settings.mode, closed)
+        choices = self._draw(values, allowed, best, keys, closed, items, given, charge)
+        return _in_mode(choices, self._settings.mode, baseline)
+
+    def _draw(
+        self,
+        scores: Scores,
+        allowed: Allowed,
+        best: Best,
+        keys: Sequence[str],
+        closed: Gates,
+        items: Hashes,
+        given: Probabilities | None,
+        charge: Charge | None,
+    ) -> Choices:
+        settings = self._settings
+        gaps = gaps_of(scores, allowed, best)
+        if settings.max_regret is not None:
+            allowed = allowed & (gaps <= settings.max_regret)
+        floor = 0.0 if isinstance(settings.policy, Greedy) else settings.floor
+        reasons = list(vetoes(scores, allowed, floor=floor, closed=closed))
+        if given is not None:
+            own = given_probabilities(given, allowed)
+            reasons = [why or bad for why, bad in zip(reasons, own, strict=True)]
+        elif isinstance(settings.policy, FromModel):
+            reasons = [why or "invalid_distribution" for why in reasons]
+        rows = _open(reasons)
+        if not len(rows):
+            return certain(best[:, None], candidates=scores.shape[1], reasons=reasons)
+        arms = self._arms(
+            gaps[rows], allowed[rows], best[rows], None if given is None else given[rows]
+        )
+        regret = expected_regret(arms, gaps[rows])
+        limit = settings.max_expected_regret
+        if limit is not None:  # the floor alone may cost more than that
+            _close(reasons, rows, regret > limit * (1 + 1e-9), "regret")
+        _charge(reasons, rows, regret, charge)
+        uniforms = self._rngs.of("single").uniforms(
+            [keys[row] for row in rows.tolist()], items if items.ndim == 1 else items[rows]
+        )
+        arm_uniforms = self._rngs.of("arm").uniforms(
+            [keys[row] for row in rows.tolist()], np.zeros(1, np.uint64)
+        )[:, 0]
+        drawn, names = arms.draw(uniforms, arm_uniforms)
+        return _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
+
+    def _arms(
+        self, gaps: Scores, allowed: Allowed, best: Best, given: Probabilities | None
+    ) -> Arms:
+        settings = self._settings
+        policy = settings.policy
+        arms = arms_of(policy, gaps, allowed, best, given=given)
+        floor = 0.0 if isinstance(policy, Greedy) else settings.floor
+        if settings.max_expected_regret is not None:
+            most = _most_before_floor(gaps, allowed, floor, settings.max_expected_regret)
+            arms = with_less_regret(arms, policy, gaps, allowed, best, most=most)
+        return with_floor(arms, allowed, floor) if floor else arms
+
+
+class ThresholdExplorer:
+    """Approves some of those whom the threshold denies.  Actions: 0 deny, 1 approve."""
+
+    def __init__(self, settings: ThresholdExplore, salt: bytes, *, domain: str = "") -> None:
+        """Prepare the generators."""
+        self._settings = settings
+        self._rngs = Rngs(salt, domain=domain)
+
+    def decide(
+        self,
+        scores: Rows,
+        keys: Sequence[str],
+        *,
+        closed: Gates | None = None,
+        cost: Scores | None = None,
+        exposure: Scores | None = None,
+        charge: Charge | None = None,
+    ) -> Choices:
+        """Decide every row.
+
+        Args:
+            scores: Shape (n,).
+            keys: One per row.
+            closed: Why a row may not explore, fixed before this call.
+            cost: Shape (n,), expected cost of a wrong approval, if the settings name one.
+            exposure: Shape (n,), the amount at stake, if the settings name one.
+            charge: Last gate before the draw; regret is the expected cost, or the probability of an
+                approval that the threshold would deny.
+        """
+        settings = self._settings
+        values = scores.astype(np.float64, copy=False)
+        reasons = list(_off(settings.mode, (None,) * len(values) if closed is None else closed))
+        everybody = np.arange(len(values))
+        _close(reasons, everybody, ~are_finite(values[:, None]), "not_finite")
+        if cost is not None:
+            _close(reasons, everybody, ~(are_finite(cost[:, None]) & (cost > 0)), "cost")
+        if exposure is not None and settings.max_exposure is not None:
+            _close(reasons, everybody, ~(exposure <= settings.max_exposure), "exposure")
+        best = greedy_decisions(values, settings)
+        rows = _open(reasons)
+        if not len(rows):
+            return certain(best[:, None], candidates=2, reasons=reasons)
+        paid = None if cost is None else cost[rows]
+        p = approval(values[rows], settings, paid)
+        regret = np.where(best[rows] == APPROVE, 0.0, p if paid is None else p * paid)
+        limit = settings.max_expected_regret
+        if limit is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                p = np.where(regret > limit, p * limit / regret, p)
+            regret = np.minimum(regret, limit)
+        _charge(reasons, rows, regret, charge)
+        arms = Arms((settings.shape.kind,), np.ones((len(rows), 1)), (np.column_stack([1 - p, p]),))
+        uniforms = self._rngs.of("threshold").uniforms(
+            [keys[row] for row in rows.tolist()], np.arange(2, dtype=np.uint64)
+        )
+        drawn, names = arms.draw(uniforms, np.ones(len(rows)))
+        choices = _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
+        return _in_mode(choices, settings.mode, None)
+
+
+def _drawn(
+    best: Best,
+    rows: NDArray[np.int64],
+    reasons: list[str | None],
+    arms: Arms,
+    *,
+    drawn: Best,
+    names: Sequence[str],
+    regret: Scores,
+) -> Choices:
+    """Enter the draws of those rows that are still open."""
+    choices = certain(best[:, None], candidates=arms.parts[0].shape[1], reasons=reasons)
+    kept = np.array([reasons[row] is None for row in rows.tolist()], np.bool_)
+    rows, drawn, at = rows[kept], drawn[kept], np.flatnonzero(kept)
+    p = arms.mixture.p
+    proposed, conditional = choices.proposed.copy(), choices.conditional.copy()
+    proposed[rows, 0] = drawn
+    conditional[rows, 0] = p[at, drawn]
+    p_greedy, expected, first = choices.p_greedy, choices.expected_regret, choices.first
+    p_greedy[rows] = p[at, best[rows]]
+    expected[rows] = regret[at]
+    first[rows] = p[at]
+    components = [""] * len(best)
+    for row, place in zip(rows.tolist(), at.tolist(), strict=True):
+        components[row] = names[place]
+    return replace(
+        choices,
+        proposed=proposed,
+        served=proposed,
+        conditional=conditional,
+        components=tuple(components),
+    )
+
+
+def _in_mode(choices: Choices, mode: Mode, baseline: Best | None) -> Choices:
+    """Serve what the mode says; what was proposed stays on record."""
+    if mode in ("on", "off"):
+        return choices
+    served = choices.greedy
+    if mode == "apprentice" and baseline is not None:
+        served = np.where(baseline[:, None] >= 0, baseline[:, None], served)
+    return replace(choices, served=served, is_live=False)
+
+
+def _most_before_floor(gaps: Scores, allowed: Allowed, floor: float, limit: float) -> Scores:
+    """Find the regret the policy may have to be at ``limit`` with its floor, (n,)."""
+    count = allowed.sum(axis=1)
+    share = np.minimum(floor * count, 1 - 1e-12)
+    of_uniform = np.where(allowed, gaps, 0.0).sum(axis=1) / count
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.clip((limit - share * of_uniform) / (1 - share), 0.0, limit))
+
+
+def _off(mode: Mode, closed: Gates) -> Gates:
+    return tuple(why or "off" for why in closed) if mode == "off" else closed
+
+
+def _open(reasons: Sequence[str | None]) -> NDArray[np.int64]:
+    return np.array([row for row, why in enumerate(reasons) if why is None], np.int64)
+
+
+def _close(
+    reasons: list[str | None], rows: NDArray[np.int64], where: NDArray[np.bool_], why: str
+) -> None:
+    for row in rows[where].tolist():
+        reasons[row] = reasons[row] or why
+
+
+def _charge(
+    reasons: list[str | None], rows: NDArray[np.int64], regret: Scores, charge: Charge | None
+) -> None:
+    if charge is None:
+        return
+    for row, given_up in zip(rows.tolist(), regret.tolist(), strict=True):
+        if reasons[row] is None:
+            reasons[row] = charge(row, given_up)

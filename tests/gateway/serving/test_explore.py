@@ -7,7 +7,8 @@ import numpy as np
 import orjson
 import pytest
 
-from guards.explore.policy import ExploreSettings
+from guards.explore.policies import EpsilonGreedy
+from guards.explore.settings import SingleExplore
 from models.bundle import Bundle, load_reference
 from models.examples.example import Example
 from models.manifest import Manifest
@@ -23,7 +24,7 @@ def exploring(tmp_path_factory: pytest.TempPathFactory, key: SigningKey, cancer:
     """The breast_cancer model, asked to explore its two classes."""
     bundle = cancer.bundles[0]
     told = bundle.manifest.model_dump(by_alias=True)
-    told["explore"] = ExploreSettings(kind="single", epsilon=EPSILON).model_dump()
+    told["explore"] = SingleExplore(policy=EpsilonGreedy(epsilon=EPSILON)).model_dump()
     reference = load_reference(bundle).inputs
     return pack(
         Manifest.model_validate(told),
@@ -73,7 +74,7 @@ async def test_served_choices_are_drawn_with_the_propensity_that_is_told(
     share = len(explored) / len(open_)
     assert abs(share - EPSILON / CLASSES) < 4 * 0.016
     record = served.kept.decisions[0].exploration
-    assert record.policy == "epsilon_greedy"
+    assert record.policy == "single"
 
 
 async def test_a_repeated_request_is_the_same_decision(

@@ -16,7 +16,7 @@ from gateway.serving.cost import RETRY_NS, BatchCost
 from gateway.serving.ladder import LAST_NS, SHARE, Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged, Stamps
 from gateway.serving.versions import LoadedVersion, View, load_version
-from guards.explore.explorer import Choices
+from guards.explore.choices import certain
 from guards.verdict import Reason, Verdict
 from models.manifest import CacheRung, ConstantRung, ModelRung, VersionRung
 from tests.gateway.registry.bundles import make_bundle
@@ -241,7 +241,8 @@ def verdict(**fields: Any) -> Verdict:
     return Verdict("outlier", np.zeros(1, np.uint8), **fields)
 
 
-CHOSEN = Choices(np.zeros(1), np.ones(1), np.ones(1), np.ones(1, bool), (None,))  # type: ignore[arg-type]
+UNCHANGED = certain(np.zeros((1, 1), np.int64), candidates=2, reasons=(None,))
+CHOSEN = replace(UNCHANGED, served=np.ones((1, 1), np.int64))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ CHOSEN = Choices(np.zeros(1), np.ones(1), np.ones(1), np.ones(1, bool), (None,))
         (replace(GOOD, verdicts=(verdict(reasons={0: (Reason("x", "far"),)}),)), False),
         (replace(GOOD, skipped_guards=("outlier",)), False),
         (replace(GOOD, choices=CHOSEN), False),
-        (replace(GOOD, choices=replace(CHOSEN, explored=np.zeros(1, bool))), True),
+        (replace(GOOD, choices=UNCHANGED), True),
         (replace(GOOD, outputs=None, predicted=None, stop="output"), False),
     ],
 )
