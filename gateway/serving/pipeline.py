@@ -37,6 +37,7 @@ from gateway.serving.requested import check_counts, check_outputs, pick_outputs
 from gateway.serving.suspects import Suspects
 from gateway.serving.verdicts import Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
+from guards.outlier.explain import COMPARISONS
 from models.manifest import Signature
 
 SLOW = 0.7  # of the model's budget, used up by one batch alone: the ladder has part of the rest
@@ -309,5 +310,6 @@ def _rejection(judged: Judged) -> RejectedError:
     """Name the guard, the rows and the kinds, never the values."""
     verdict = next(v for v in judged.verdicts if v.guard == judged.stop)
     rows = np.flatnonzero(verdict.actions == verdict.actions.max()).tolist()
-    kinds = sorted({reason.kind for row in rows for reason in verdict.reasons.get(row, ())})
+    told = {reason.kind for row in rows for reason in verdict.reasons.get(row, ())}
+    kinds = sorted(told - COMPARISONS)
     return RejectedError(judged.stop, rows, kinds)

@@ -1,6 +1,7 @@
 """The outlier guard: one calibrated score per row.  START here in this folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,10 +10,12 @@ from pydantic import Field
 
 from guards.columns import column_names
 from guards.errors import ReferenceTooSmallError, ShapeMismatchError
+from guards.outlier.blame import Extremes, Suspicion
 from guards.outlier.conformal import Calibration
 from guards.outlier.detector import Detector
 from guards.outlier.explain import Explainer
 from guards.outlier.neighbours import SPARE
+from guards.outlier.similar import Similar
 from guards.settings import Settings
 from guards.verdict import Action, ActionName, Rows, Verdict, action_of
 
@@ -40,6 +43,18 @@ class OutlierSettings(Settings):
     neighbours: int = Field(
         default=5, ge=1, le=50, description="Nearest reference rows averaged over."
     )
+    name_nearest: bool = Field(
+        default=False,
+        description="Name the reference row most like a strange one: it may be a person.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is remembered of the reference rows to compare a strange one with."""
+
+    rows: NDArray[np.int64]  # (N,), which rows of the reference were kept
+    extremes: Extremes
 
 
 class OutlierGuard:
@@ -60,12 +75,22 @@ class OutlierGuard:
         *,
         calibration: Calibration,
         columns: Sequence[str],
+        seen: Seen,
     ) -> None:
         """Put finished parts together; `fit` and `from_arrays` make them."""
         self._detector = detector
         self.calibration = calibration
         self._columns = tuple(columns)
-        self._explainer = Explainer(detector.scales, detector.basis, self._columns)
+        self._seen = seen
+        self._explainer = Explainer(
+            detector.scales,
+            Suspicion.of(detector.scales, detector.basis, seen.extremes, alpha=settings.alpha),
+            Similar.of(detector.basis, detector.neighbours.points, count=settings.neighbours),
+            self._columns,
+            seen.rows if settings.name_nearest else None,
+            self.p_values,
+            calibration.threshold,
+        )
         self._action = Action.ALLOW if settings.dry_run else action_of(settings.action)
 
     @classmethod
@@ -94,7 +119,8 @@ class OutlierGuard:
             if rows.ndim != 2 or rows.shape[1] != width:
                 raise ShapeMismatchError(cls.name, width, rows.shape)
         # Subsampled before calibration: the threshold must belong to the guard that serves.
-        sample = _subsample(_complete(reference), settings.reference_rows)
+        kept = _subsample(np.flatnonzero(_is_complete(reference)), settings.reference_rows)
+        sample = reference[kept]
         needed = settings.neighbours + SPARE + 1
         if len(sample) < needed:
             raise ReferenceTooSmallError(cls.name, needed, len(sample))
@@ -102,8 +128,9 @@ class OutlierGuard:
         return cls(
             settings,
             detector,
-            calibration=_calibrate(detector.score(_complete(held_out)), settings),
+            calibration=_calibrate(detector.score(held_out[_is_complete(held_out)]), settings),
             columns=column_names(feature_names, width),
+            seen=Seen(kept.astype(np.int64), Extremes.of(sample)),
         )
 
     @property
@@ -125,10 +152,7 @@ class OutlierGuard:
         """Judge each of ``n`` rows, shape (n, d)."""
         p_values = self.p_values(rows)
         strange = p_values <= self.calibration.threshold
-        reasons = {
-            int(row): self._explainer.explain(rows[row], float(p_values[row]))
-            for row in np.flatnonzero(strange)
-        }
+        reasons = self._explainer.explain(rows, p_values, np.flatnonzero(strange))
         return Verdict(
             self.name,
             strange * np.uint8(self._action),
@@ -143,6 +167,8 @@ class OutlierGuard:
         return self._detector.to_arrays() | {
             "calibration": self.calibration.scores,
             "columns": np.array(self._columns, np.str_),
+            "rows": self._seen.rows,
+            "extremes": self._seen.extremes.values,
         }
 
     @classmethod
@@ -160,6 +186,7 @@ class OutlierGuard:
             Detector.from_arrays(arrays),
             calibration=_calibrate(arrays["calibration"], settings),
             columns=tuple(str(name) for name in arrays["columns"]),
+            seen=Seen(arrays["rows"], Extremes(arrays["extremes"], len(arrays["rows"]))),
         )
 
 
@@ -169,12 +196,12 @@ def _calibrate(scores: NDArray[np.float64], settings: OutlierSettings) -> Calibr
     )
 
 
-def _complete(rows: Rows) -> Rows:
-    """Keep the rows that hold neither NaN nor infinity."""
-    return rows[np.isfinite(rows).all(axis=1)]
+def _is_complete(rows: Rows) -> NDArray[np.bool_]:
+    """Find the rows that hold neither NaN nor infinity."""
+    return np.asarray(np.isfinite(rows).all(axis=1))
 
 
-def _subsample(rows: Rows, count: int) -> Rows:
+def _subsample(rows: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """Keep ``count`` rows at random; before calibration, which must see the same guard."""
     if len(rows) <= count:
         return rows

@@ -1,21 +1,28 @@
 """What every guard must satisfy, whatever it judges."""
 
+import importlib
 import io
 import pickle
+import pkgutil
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+import guards
 from guards.catalog import GUARDS
+from guards.drift.prior import AmbiguousClassesError
 from guards.errors import (
     CalibrationTooSmallError,
     GuardError,
     ReferenceTooSmallError,
     ShapeMismatchError,
 )
+from guards.explore.distribution import InvalidDistributionError
+from guards.explore.slate import NoMarginalsError
 from guards.outlier.guard import OutlierGuard, OutlierSettings
 from guards.output import OutputGuard, OutputSettings
+from guards.quality.offpolicy.errors import NotExploredError, NotFactoredError
 from guards.schema import SchemaGuard, SchemaSettings, infer_features
 from guards.verdict import Action, Guard, Rows
 
@@ -188,6 +195,11 @@ ERRORS = [
     ShapeMismatchError("outlier", 30, (2, 29)),
     CalibrationTooSmallError("outlier", 299, 100, 0.01, 0.05),
     ReferenceTooSmallError("outlier", 9, 4),
+    AmbiguousClassesError(0.01),
+    InvalidDistributionError("the probabilities of a row sum to 0.9"),
+    NoMarginalsError("a slate without repetition"),
+    NotExploredError("shadow", 7),
+    NotFactoredError(),
 ]
 
 
@@ -201,4 +213,7 @@ def test_an_error_survives_the_trip_between_processes(error: GuardError) -> None
 
 
 def test_every_error_is_under_contract() -> None:
+    for module in pkgutil.walk_packages(guards.__path__, "guards."):
+        importlib.import_module(module.name)
+
     assert {type(error) for error in ERRORS} == set(GuardError.__subclasses__())
