@@ -1,0 +1,1 @@
+"""Simulated worlds whose truth is known, for the figures in `bench/exploration.py`."""
