@@ -11,6 +11,7 @@ from guards.quality.offpolicy.doubly_robust import Predictions
 from guards.quality.offpolicy.logged import Floats, Units
 
 FOLDS = 2
+RIDGE = 10.0  # rows that say nothing; an action served ten times is half its own, half the mean
 
 
 def action_features(context: Floats, probabilities: Floats) -> Floats:
@@ -37,7 +38,7 @@ def cross_fit(
     target: Floats,
     rewards: Floats,
     *,
-    ridge: float = 1.0,
+    ridge: float = RIDGE,
     units: Units | None = None,
 ) -> Predictions:
     """Predict every row by a ridge regression that was fitted on the other half.
@@ -60,9 +61,11 @@ def cross_fit(
     expected = np.empty((2, len(rewards)))
     for held in range(FOLDS):
         inside = fold == held
-        coefficients = _ridge(served[~inside], rewards[~inside], ridge)
-        expected[0, inside] = served[inside] @ coefficients
-        expected[1, inside] = target[inside] @ coefficients
+        # What is known of no action is its distance from the mean, not from 0.
+        mean = float(rewards[~inside].mean()) if not inside.all() else 0.0
+        coefficients = _ridge(served[~inside], rewards[~inside] - mean, ridge)
+        expected[0, inside] = mean + served[inside] @ coefficients
+        expected[1, inside] = mean + target[inside] @ coefficients
     return Predictions(expected[0], expected[1])
 
 

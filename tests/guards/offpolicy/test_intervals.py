@@ -76,7 +76,7 @@ def test_cross_fitting_keeps_a_unit_in_one_half() -> None:
 
     apart = cross_fit(features, features, rewards, units=units, ridge=1e-6)
     leaking = cross_fit(features, features, rewards, ridge=1e-6)
-    np.testing.assert_allclose(apart.served, 0, atol=1e-6)
+    assert len(np.unique(apart.served.round(6))) == 2  # the mean of the other half
     assert np.abs(leaking.served - rewards).max() < 1e-3
 
 
