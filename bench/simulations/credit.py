@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from guards.explore.policies import Boundary, UniformReject
-from guards.explore.settings import ThresholdExplore
-from guards.explore.threshold import approval
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import rankdata
+
+from guards.explore.policies import Boundary, UniformReject
+from guards.explore.settings import ThresholdExplore
+from guards.explore.threshold import approval
 
 THRESHOLD = 0.2
 LOSS = 4.0  # a default costs what four good loans earn: .2 breaks even

@@ -5,8 +5,9 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
-from guards.explore.marginals import plackett_luce_marginals
 from numpy.typing import NDArray
+
+from guards.explore.marginals import plackett_luce_marginals
 
 CASES = ((6, 3), (7, 4), (8, 5), (9, 4))
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from guards.explore.swap import swap_orders
 from numpy.typing import NDArray
 
+from guards.explore.swap import swap_orders
 from guards.quality.position import PositionCounts, examination
 
 SLOTS = 10
