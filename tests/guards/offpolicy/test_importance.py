@@ -23,9 +23,9 @@ seeds = st.integers(0, 2**32 - 1)
 
 def some_log(seed: int) -> LoggedData:
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(2, 60))
+    n = int(rng.integers(3, 60))
     return LoggedData(
-        rng.normal(size=n), rng.uniform(0.05, 1, n), rng.uniform(0, 1, n), rng.integers(0, 9, n)
+        rng.normal(size=n), rng.uniform(0.05, 1, n), rng.uniform(0, 1, n), np.arange(n) // 2
     )
 
 
