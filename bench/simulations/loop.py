@@ -13,26 +13,29 @@ from guards.quality.loop.alarm import (
 )
 from guards.quality.loop.calibration import Excess
 from guards.quality.loop.exposure import Exposure, coverage, found, gini
-from simulations.catalogue import COVERED, ROUNDS, STEADY, Catalogue, Round, totals
+from models.examples.catalogue import Catalogue, Size
+from simulations.catalogue import Round, simulate, totals
 from simulations.slates import ARMS
 
+STEADY = 15  # last rounds, which are reported
+COVERED = 50  # impressions
 RANDOM_SEEDS = 4  # of the arm that serves anything; it is only a yardstick
 ALARMED_BY = 15
 
 
 def run_arm(name: str, seed: int) -> dict[str, float | None]:
     """Run one arm in the world of one seed."""
-    world = Catalogue(seed)
-    rounds = world.run(ARMS[name])
+    world = Catalogue.of_seed(seed, Size())
+    rounds = simulate(world, ARMS[name], seed=seed)
     last = rounds[-STEADY:]
-    items = len(world.born)
-    old = world.born <= ROUNDS - STEADY  # there in all of the last rounds
+    items = world.size.items
+    old = world.born <= world.size.rounds - STEADY  # there in all of the last rounds
     recent = _exposure(totals(last, items)[old])
     ever = _exposure(totals(rounds, items))
     return {
         "gini": gini(recent),
         "coverage": coverage(recent, least=COVERED),
-        "found": found(world.good_newcomers(), ever, least=COVERED),
+        "found": found(world.good_newcomers(until=world.size.rounds - STEADY), ever, least=COVERED),
         "value": _share(last, "served", "oracle"),
         "cost": 1 - _share(last, "served", "exploit"),
         "cumulative": _share(rounds, "served", "oracle"),
@@ -51,7 +54,7 @@ def _share(rounds: list[Round], part: str, whole: str) -> float:
 def alarm_round(world: Catalogue, rounds: list[Round]) -> int | None:
     """Find the first round after which the loop alarm sounds, of default settings."""
     settings = LoopSettings()
-    items = len(world.born)
+    items = world.size.items
     reached = newcomers = 0
     for now in range(1, len(rounds) + 1):
         born = now - settings.patience + 1
