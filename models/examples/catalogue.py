@@ -5,7 +5,7 @@ then click with the item's appeal to their segment, Beta(1, 9).  Every round new
 
 The model is what many teams start with: a smoothed click rate per segment and item that
 forgets a tenth per round, knows nothing of positions, and starts every item at half the average
-appeal.  Served greedily it never meets what it does not know.
+appeal.  Served greedily it hardly ever meets what it does not know.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Catalogue:
     @property
     def examined(self) -> Floats:
         """Probability that a user looks at each slot, shape (slots,)."""
-        return np.arange(1, self.size.slots + 1) ** -0.7
+        return np.asarray(np.arange(1, self.size.slots + 1) ** -0.7, np.float64)
 
     def clicks(self, segment: int, slates: Slates, random: np.random.Generator) -> Clicks:
         """Let users look and click."""
@@ -80,7 +80,7 @@ class Catalogue:
         """Items that came in round 1 to ``until`` and belong into the best slate of a segment."""
         segments = range(self.size.segments)
         best = np.unique([self.best(segment, self.size.items) for segment in segments])
-        return best[(self.born[best] > 0) & (self.born[best] <= until)]
+        return np.asarray(best[(self.born[best] > 0) & (self.born[best] <= until)])
 
 
 class ClickRates:
