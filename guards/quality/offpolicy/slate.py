@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from guards.quality.offpolicy.logged import PROBABILITY_SLACK, Floats, Units
+from guards.quality.offpolicy.logged import PROBABILITY_SLACK, Floats, LoggedData, Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,17 @@ class SlateData:
     def counted(self) -> Floats:
         """Rewards times what their slot counts, shape (n, k)."""
         return self.rewards if self.slot_weights is None else self.rewards * self.slot_weights
+
+    @property
+    def whole(self) -> LoggedData:
+        """Every ranking as one choice, for `diagnose`: that of all its slots together."""
+        return LoggedData(
+            self.counted.sum(axis=1),
+            np.minimum(self.logging.prod(axis=1), 1.0),
+            np.minimum(self.target.prod(axis=1), 1.0),
+            self.units,
+            self.pdrop,
+        )
 
     @property
     def counts(self) -> Floats:
