@@ -13,6 +13,10 @@ Vector = NDArray[np.floating]  # (n,)
 Actions = NDArray[np.uint8]  # (n,), values of Action
 
 
+EXCHANGEABLE = "ordinary traffic is exchangeable with the calibration rows"
+_ROWS = {"marginal": "held-out", "cross": "cross-fitted reference"}
+
+
 class Action(IntEnum):
     """What happens to a row; the larger wins when guards disagree."""
 
@@ -45,19 +49,33 @@ class Reason:
     p: float | None = None
 
 
+Mode = Literal["marginal", "pac", "cross"]  # how a threshold was calibrated
+
+
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """What a threshold promises about ordinary rows.
+    """What a threshold promises about ordinary rows, assuming they are exchangeable with traffic.
 
-    An ordinary row is judged strange with probability at most ``alpha``; for
-    ``mode="pac"`` that holds with probability ``1 - delta`` over the draw of
-    the ``n`` calibration rows, assuming they are exchangeable with traffic.
+    ``pac``: an ordinary row is judged strange with probability at most ``alpha``, and that holds
+    with probability ``1 - delta`` over the draw of the ``n`` calibration rows.  ``marginal`` and
+    ``cross``: at most ``alpha`` on average over such draws; of one draw nothing is promised, so
+    ``delta`` is 1.  Cross-fitted, ``alpha`` is twice what the threshold was set to.
     """
 
     alpha: float
     delta: float
     n: int
-    mode: Literal["marginal", "pac", "cross"]
+    mode: Mode
+    assumption: str = EXCHANGEABLE
+
+    def __str__(self) -> str:
+        """Put it as a sentence for people."""
+        how = (
+            f"with confidence {1 - self.delta:g} from {self.n} held-out rows"
+            if self.mode == "pac"
+            else f"on average over draws of {self.n} {_ROWS[self.mode]} rows"
+        )
+        return f"false alarms at most {self.alpha:g}, {how}, if {self.assumption}"
 
 
 @dataclass(frozen=True, slots=True)

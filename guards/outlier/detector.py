@@ -1,5 +1,6 @@
 """From a row to one score: how unlike the reference it is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,66 +8,134 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from guards.outlier import gaussian as gaussian_file
+from guards.outlier import neighbours as neighbours_file
+from guards.outlier.gaps import Gaps
+from guards.outlier.gaussian import Gaussian
 from guards.outlier.mixture import Mixture
 from guards.outlier.neighbours import Neighbours
+from guards.outlier.rarity import Rarity
 from guards.outlier.tails import Scales, largest_tail
 from guards.outlier.whitening import Basis
 from guards.verdict import Rows
 
+COMPONENTS = (
+    *neighbours_file.MEASURES,
+    "rarity",
+    "largest_tail",
+    *gaussian_file.MEASURES,
+)
+# What may be mixed.  Two-sided residual and tails see what neighbours do not, such as noise in many
+# columns at once; the distance along the main axes adds nothing to them on tables.
+PRESETS: Mapping[str, tuple[str, ...]] = {
+    "mixture": COMPONENTS[:-1],
+    "neighbours": neighbours_file.MEASURES,
+    "whitened": ("whitened_distance", "whitened_ratio", "residual", "mahalanobis"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Mixes how far a row is from its neighbours, plain and whitened, and the largest |z|.
+    """Mixes how a row lies among its neighbours, in its tails, and to a Gaussian.
 
     No score depends on a row's batch mates, not even in its last bit: every step
     that rounds works on one row at a time.
     """
 
+    preset: str
     scales: Scales
+    gaps: Gaps
     basis: Basis
     neighbours: Neighbours
+    gaussian: Gaussian
+    rarity: Rarity
     mixture: Mixture
 
     @classmethod
-    def fit(cls, reference: Rows, *, neighbours: int, tensors: Sequence[slice] = ()) -> Self:
-        """Learn what is ordinary from finite rows, shape (n, d).
+    def fit(
+        cls,
+        reference: Rows,
+        *,
+        neighbours: int,
+        tensors: Sequence[slice] = (),
+        preset: str = "mixture",
+    ) -> Self:
+        """Learn what is ordinary from rows, shape (n, d); NaN is a missing value.
 
         The mixture's scales come from reference rows measured without themselves,
         not from held-out rows, which must stay unseen for the calibration.
         """
         scales = Scales.fit(reference, tensors)
-        standard = scales.limit(scales.standardise(reference))
+        raw = scales.standardise(reference)
+        gaps = Gaps.fit(reference, raw)
+        mended, absent, _ = gaps.mend(raw)
+        standard = scales.limit(mended)
         basis = Basis.fit(standard)
-        index = Neighbours.fit(basis.project(standard), basis, k=neighbours)
-        components = np.vstack([index.excess_between(), largest_tail(standard)])
-        return cls(scales, basis, index, Mixture.fit(components))
+        points = basis.project(standard)
+        index = Neighbours.fit(points, basis, k=neighbours)
+        gaussian = Gaussian.fit(points, standard, basis)
+        rarity = Rarity.fit(standard, absent)
+        components = np.vstack(
+            [
+                index.measure_between(),
+                rarity.measure(standard, absent),
+                largest_tail(standard),
+                gaussian.measure(points, standard),
+            ]
+        )
+        mixture = Mixture.fit(components[_PICKED[preset]])
+        return cls(preset, scales, gaps, basis, index, gaussian, rarity, mixture)
 
     def score(self, rows: Rows) -> NDArray[np.float64]:
-        """Score rows (n, d): larger is stranger, +inf for a row that is not finite."""
+        """Score rows (n, d): larger is stranger, +inf for a row that is broken.
+
+        Broken are rows that hold an infinity, or a gap where the reference never had one.
+        """
+        absent = broken = None
         with np.errstate(over="ignore", invalid="ignore"):  # such rows are found just below
             standard = self.scales.standardise(rows)
-        broken = ~np.isfinite(standard).all(axis=1)
-        standard[broken] = 0.0
+            is_whole = math.isfinite(np.add.reduce(standard, axis=None))
+        if not is_whole:
+            standard, absent, broken = self.gaps.mend(standard)
         standard = self.scales.limit(standard)
-        components = np.empty((3, len(rows)))
-        components[:2] = self.neighbours.excess(self.basis.project(standard))
-        components[2] = largest_tail(standard)
-        scores = self.mixture.score(components)
-        scores[broken] = np.inf
+        scores = self.mixture.score(self.components(standard, absent)[_PICKED[self.preset]])
+        if broken is not None:
+            scores[broken] = np.inf
         return scores
+
+    def components(
+        self, standard: NDArray[np.float64], absent: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """Measure standardised rows (n, d) in the order of `COMPONENTS`: (8, n)."""
+        points = self.basis.project(standard)
+        found = np.empty((len(COMPONENTS), len(standard)))
+        found[:4] = self.neighbours.measure(points)
+        found[4] = self.rarity.measure(standard, absent)
+        found[5] = largest_tail(standard)
+        found[6:] = self.gaussian.measure(points, standard)
+        return found
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give up everything that was learnt."""
         return {
+            "preset": np.array(self.preset),
             "centre": self.scales.centre,
             "spread": self.scales.spread,
             "reach": self.scales.reach,
+            "may_miss": self.gaps.may_miss,
+            "fill": self.gaps.fill,
             "axes": self.basis.axes,
             "variances": self.basis.variances,
             "rest": np.array(self.basis.rest),
             "points": self.neighbours.points,
             "spacing": self.neighbours.spacing,
             "neighbours": np.array(self.neighbours.k),
+            "gaussian_readers": self.gaussian.readers,
+            "gaussian_residual": np.array([self.gaussian.floor, self.gaussian.centre]),
+            "rarity_middle": self.rarity.middle,
+            "rarity_steep": self.rarity.steep,
+            "rarity_cells": self.rarity.cells,
+            "rarity_table": self.rarity.table,
             "component_median": self.mixture.median,
             "component_spread": self.mixture.spread,
         }
@@ -76,11 +145,34 @@ class Detector:
         """Rebuild the detector that gave ``arrays``; it scores alike to the last bit."""
         axes = np.ascontiguousarray(arrays["axes"])  # BLAS rounds by memory layout
         basis = Basis(axes, arrays["variances"], float(arrays["rest"]))
+        floor, centre = arrays["gaussian_residual"].tolist()
+        readers = np.ascontiguousarray(arrays["gaussian_readers"])
         return cls(
+            str(arrays["preset"]),
             Scales(arrays["centre"], arrays["spread"], arrays["reach"]),
+            Gaps(arrays["may_miss"], arrays["fill"]),
             basis,
             Neighbours.build(
-                arrays["points"], basis, spacing=arrays["spacing"], k=int(arrays["neighbours"])
+                arrays["points"],
+                basis,
+                spacing=np.ascontiguousarray(arrays["spacing"]),
+                k=int(arrays["neighbours"]),
+            ),
+            Gaussian(readers, floor, centre, is_cut=axes.shape[0] > axes.shape[1]),
+            Rarity(
+                arrays["rarity_middle"],
+                arrays["rarity_steep"],
+                arrays["rarity_cells"],
+                arrays["rarity_table"],
             ),
             Mixture(arrays["component_median"], arrays["component_spread"]),
         )
+
+
+def _rows_of(parts: Sequence[str]) -> slice | list[int]:
+    """Find rows of `COMPONENTS`; a slice where one does, for speed."""
+    at = [COMPONENTS.index(part) for part in parts]
+    return slice(at[0], at[-1] + 1) if at == list(range(at[0], at[-1] + 1)) else at
+
+
+_PICKED = {name: _rows_of(parts) for name, parts in PRESETS.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,25 +13,36 @@ from guards.columns import column_names
 from guards.errors import ReferenceTooSmallError, ShapeMismatchError
 from guards.outlier.blame import Extremes, Suspicion
 from guards.outlier.conformal import Calibration
+from guards.outlier.cross import cross_scores
 from guards.outlier.detector import Detector
 from guards.outlier.explain import Explainer
+from guards.outlier.gaps import Gaps
 from guards.outlier.neighbours import SPARE
 from guards.outlier.similar import Similar
+from guards.outlier.subsample import subsample
 from guards.settings import Settings
-from guards.verdict import Action, ActionName, Rows, Verdict, action_of
-
-SUBSAMPLE_SEED = 20230101  # the same reference and settings give the same guard
+from guards.verdict import Action, ActionName, Mode, Rows, Verdict, action_of
 
 
 class OutlierSettings(Settings):
     """Settings of `OutlierGuard`."""
 
-    detector: Literal["auto"] = Field(default="auto", description="Which scores are mixed.")
+    detector: Literal["auto", "mixture", "neighbours", "whitened"] = Field(
+        default="auto", description="Which scores are mixed; auto: what pseudo-anomalies favour."
+    )
     alpha: float = Field(
         0.01, gt=0, lt=1, description="Share of ordinary rows we accept to judge strange."
     )
     delta: float = Field(
         0.05, gt=0, lt=1, description="Probability that the calibration rows mislead us about it."
+    )
+    calibration: Mode = Field(
+        default="pac",
+        description="pac: alpha holds with confidence 1 - delta.  marginal: on average.  cross: on "
+        "average, 2 alpha at worst, from the reference itself, for when rows are few.",
+    )
+    two_sided: bool = Field(
+        default=False, description="Rows that are too typical are strange as well."
     )
     action: ActionName = Field(default="flag", description="What a strange row leads to.")
     dry_run: bool = Field(default=False, description="Judge and record, but allow every row.")
@@ -63,7 +75,8 @@ class OutlierGuard:
     An ordinary row is judged strange with probability at most ``alpha``.  That
     holds with probability ``1 - delta`` over the draw of the held-out rows,
     whatever the distribution, as long as they are exchangeable with traffic.  A
-    row holding NaN or an infinity is strange by decree.
+    row holding an infinity, or a gap in a column where the reference had none, is strange by
+    decree.
     """
 
     name = "outlier"
@@ -105,9 +118,12 @@ class OutlierGuard:
     ) -> Self:
         """Learn what is ordinary from ``reference``, the threshold from ``held_out``.
 
-        Rows that are not finite are left out of both: the promise is about
-        complete rows.  Each of ``tensors`` are columns without a meaning of their
-        own, such as the pixels of an image: they are measured on one scale.
+        Rows that hold an infinity, or a gap where the reference has none, are left out of
+        both: the promise is about rows that can be judged.  Cross-fitted, both are one sample,
+        which is reference and calibration at once.
+
+        Each of ``tensors`` are columns without a meaning of their own, such as the pixels of
+        an image: they are measured on one scale.
 
         Raises:
             ShapeMismatchError: the two are not of one width.
@@ -118,25 +134,34 @@ class OutlierGuard:
         for rows in (reference, held_out):
             if rows.ndim != 2 or rows.shape[1] != width:
                 raise ShapeMismatchError(cls.name, width, rows.shape)
+        if settings.calibration == "cross":
+            reference, held_out = np.concatenate([reference, held_out]), held_out[:0]
+        gaps = Gaps.fit(reference, np.asarray(reference, np.float64))
         # Subsampled before calibration: the threshold must belong to the guard that serves.
-        kept = _subsample(np.flatnonzero(_is_complete(reference)), settings.reference_rows)
+        kept = subsample(reference, np.flatnonzero(gaps.usable(reference)), settings.reference_rows)
         sample = reference[kept]
         needed = settings.neighbours + SPARE + 1
         if len(sample) < needed:
             raise ReferenceTooSmallError(cls.name, needed, len(sample))
-        detector = Detector.fit(sample, neighbours=settings.neighbours, tensors=tensors)
+        fit = partial(Detector.fit, neighbours=settings.neighbours, tensors=tensors)
+        preset = settings.detector if settings.detector != "auto" else "mixture"
+        detector = fit(sample, preset=preset)
+        if settings.calibration == "cross":
+            scores = cross_scores(sample, partial(fit, preset=preset))
+        else:
+            scores = detector.score(held_out[detector.gaps.usable(held_out)])
         return cls(
             settings,
             detector,
-            calibration=_calibrate(detector.score(held_out[_is_complete(held_out)]), settings),
+            calibration=_calibrate(scores, settings),
             columns=column_names(feature_names, width),
-            seen=Seen(kept.astype(np.int64), Extremes.of(sample)),
+            seen=Seen(kept.astype(np.int64), Extremes.of(_filled(sample))),
         )
 
     @property
     def detector_name(self) -> str:
         """What the score is made of."""
-        return "mixture"
+        return self._detector.preset
 
     def p_values(self, rows: Rows) -> NDArray[np.float64]:
         """Rank each of ``n`` rows, shape (n, d), among the calibration rows."""
@@ -152,7 +177,9 @@ class OutlierGuard:
         """Judge each of ``n`` rows, shape (n, d)."""
         p_values = self.p_values(rows)
         strange = p_values <= self.calibration.threshold
-        reasons = self._explainer.explain(rows, p_values, np.flatnonzero(strange))
+        reasons = {}
+        if strange.any():
+            reasons = self._explainer.explain(rows, p_values, np.flatnonzero(strange))
         return Verdict(
             self.name,
             strange * np.uint8(self._action),
@@ -192,18 +219,20 @@ class OutlierGuard:
 
 def _calibrate(scores: NDArray[np.float64], settings: OutlierSettings) -> Calibration:
     return Calibration.of(
-        scores, alpha=settings.alpha, delta=settings.delta, guard=OutlierGuard.name
+        scores,
+        alpha=settings.alpha,
+        delta=settings.delta,
+        guard=OutlierGuard.name,
+        mode=settings.calibration,
+        two_sided=settings.two_sided,
     )
 
 
-def _is_complete(rows: Rows) -> NDArray[np.bool_]:
-    """Find the rows that hold neither NaN nor infinity."""
-    return np.asarray(np.isfinite(rows).all(axis=1))
-
-
-def _subsample(rows: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """Keep ``count`` rows at random; before calibration, which must see the same guard."""
-    if len(rows) <= count:
-        return rows
-    chosen = np.random.default_rng(SUBSAMPLE_SEED).choice(len(rows), count, replace=False)
-    return rows[np.sort(chosen)]
+def _filled(sample: Rows) -> Rows:
+    """Put the median of its column where a value is missing; 0 where none ever stood."""
+    absent = np.isnan(sample)
+    if not absent.any():
+        return sample
+    empty = absent.all(axis=0)
+    filled = np.where(empty, 0, sample)
+    return np.where(absent, np.nanmedian(filled, axis=0), filled)

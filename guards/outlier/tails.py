@@ -34,13 +34,12 @@ class Scales:
 
     @classmethod
     def fit(cls, reference: Rows, tensors: Sequence[slice] = ()) -> Self:
-        """Learn the scales of reference rows, shape (n, d).
+        """Learn the scales of reference rows, shape (n, d); NaN is a missing value.
 
         Columns of one tensor share their spread, unless their ranges are too
         unlike to be in one unit: a table without column names is a tensor, too.
         """
-        rows = np.asarray(reference, np.float64)
-        centre, deviation, width = rows.mean(axis=0), rows.std(axis=0), np.ptp(rows, axis=0)
+        centre, deviation, width = _moments(np.asarray(reference, np.float64))
         spread = np.maximum(deviation, width / RANGE_SIGMAS)
         for columns in tensors:
             if width[columns].max() <= ONE_UNIT * np.median(width[columns]):
@@ -59,7 +58,22 @@ class Scales:
 
     def limit(self, standard: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cut standardised rows off at the reach."""
-        return np.clip(standard, -self.reach, self.reach)
+        return np.asarray(np.maximum(np.minimum(standard, self.reach), -self.reach))
+
+
+def _moments(
+    rows: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Find mean, standard deviation and range of each column, of what is there; else 0."""
+    if np.isfinite(rows).all():
+        return rows.mean(axis=0), rows.std(axis=0), np.ptp(rows, axis=0)
+    is_there = ~np.isnan(rows)
+    count = np.maximum(is_there.sum(axis=0), 1)
+    centre = np.where(is_there, rows, 0).sum(axis=0) / count
+    deviation = np.sqrt(np.where(is_there, (rows - centre) ** 2, 0).sum(axis=0) / count)
+    most = np.where(is_there, rows, -np.inf).max(axis=0)
+    least = np.where(is_there, rows, np.inf).min(axis=0)
+    return centre, deviation, np.where(is_there.any(axis=0), most - least, 0.0)
 
 
 def largest_tail(standard: NDArray[np.float64]) -> NDArray[np.float64]:

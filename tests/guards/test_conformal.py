@@ -8,6 +8,7 @@ from scipy.stats import beta
 
 from guards.errors import CalibrationTooSmallError
 from guards.outlier.conformal import Calibration, needed, pac_rank
+from guards.verdict import Mode
 
 ALPHA, DELTA = 0.01, 0.05
 
@@ -111,3 +112,67 @@ def test_at_most_delta_of_calibration_draws_exceed_alpha() -> None:
     # Nor is it bought with a threshold that hardly ever fires: E[Beta(5, 996)] = 0.005.
     spread = np.sqrt(beta.var(5, 996) / draws)
     assert np.mean(rates) == pytest.approx(5 / 1001, abs=3 * spread)
+
+
+def test_marginal_p_values_of_ordinary_rows_are_uniform_with_random_ties() -> None:
+    """Scores 0 to 3 only: counted as stranger, ties would make p-values too large."""
+    rng = np.random.default_rng(0)
+    share = []
+    for _ in range(400):
+        scores = rng.integers(0, 4, 199).astype(float)
+        fitted = Calibration.of(scores, alpha=0.1, delta=0.05, guard="outlier", mode="marginal")
+        fresh = rng.integers(0, 4, 50).astype(float)
+        p = fitted.p_values(fresh, draws=rng.uniform(size=50))
+        share.append([np.mean(p <= level) for level in (0.05, 0.1, 0.5, 0.9)])
+
+    np.testing.assert_allclose(np.mean(share, axis=0), [0.05, 0.1, 0.5, 0.9], atol=0.015)
+
+
+@pytest.mark.parametrize(("mode", "promised"), [("marginal", 0.01), ("cross", 0.02)])
+def test_the_other_modes_promise_what_they_can(mode: Mode, promised: float) -> None:
+    fitted = Calibration.of(np.arange(99.0), alpha=0.01, delta=0.05, guard="outlier", mode=mode)
+
+    assert fitted.rank == 1
+    assert fitted.guarantee.alpha == promised
+    assert fitted.guarantee.delta == 1
+    assert fitted.guarantee.mode == mode
+    assert "on average" in str(fitted.guarantee)
+    with pytest.raises(CalibrationTooSmallError, match="at least 99 held-out rows, got 98"):
+        Calibration.of(np.arange(98.0), alpha=0.01, delta=0.05, guard="outlier", mode=mode)
+
+
+def test_marginal_thresholds_keep_alpha_on_average() -> None:
+    rng = np.random.default_rng(1)
+    rates = []
+    for _ in range(2000):
+        scores = rng.uniform(size=150)
+        fitted = Calibration.of(scores, alpha=0.05, delta=0.05, guard="outlier", mode="marginal")
+        rates.append(1 - fitted.scores[-fitted.rank])
+
+    assert np.mean(rates) == pytest.approx(7 / 151, abs=3 * np.std(rates) / np.sqrt(2000))
+
+
+@given(calibration=scores, fresh=scores)
+def test_two_sided_is_strange_beyond_either_rank(
+    calibration: list[float], fresh: list[float]
+) -> None:
+    fitted = Calibration.of(
+        np.array(calibration), alpha=0.2, delta=0.4, guard="outlier", two_sided=True
+    )
+    ordered = sorted(calibration)
+    low, high = ordered[fitted.rank - 1], ordered[-fitted.rank]
+
+    values = np.array(fresh)
+    strange = fitted.p_values(values) <= fitted.threshold
+    np.testing.assert_array_equal(strange, (values < low) | (values > high))
+
+
+def test_two_sided_keeps_the_promise_over_calibration_draws() -> None:
+    rng = np.random.default_rng(5)
+    rates = []
+    for _ in range(300):
+        scores = rng.uniform(size=1000)
+        fitted = Calibration.of(scores, alpha=0.02, delta=0.05, guard="outlier", two_sided=True)
+        rates.append(fitted.scores[fitted.rank - 1] + 1 - fitted.scores[-fitted.rank])
+
+    assert np.mean(np.array(rates) > 0.02) <= 0.05 + np.sqrt(0.05 * 0.95 / 300)

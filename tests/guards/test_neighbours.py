@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from guards.outlier.neighbours import SOLITUDE, Neighbours, _smallest
+from guards.outlier.neighbours import SOFTENING, SOLITUDE, Neighbours, smallest
 from guards.outlier.tails import FAR_SIGMAS
 from guards.outlier.whitening import MAX_AXES, Basis
 
@@ -23,20 +23,32 @@ def built(n: int, d: int, *, seed: int = 0) -> tuple[Neighbours, Basis]:
     return Neighbours.fit(basis.project(rows), basis, k=5), basis
 
 
-def slow_excess(
+def slow_measures(
     index: Neighbours, points: NDArray[np.float64], basis: Basis
 ) -> NDArray[np.float64]:
-    """Search through all pairs: (2, n), plain and whitened."""
-    found = []
+    """Search through all pairs: (4, n), excess and ratio, each plain and whitened."""
+    between = weighted(index.points, index.points, basis.variances**-0.5)
+    np.fill_diagonal(between, np.inf)
+    own = np.argsort(between, axis=1)[:, :5]
+    spacing = np.take_along_axis(between, own, axis=1).mean(axis=1)
+    pairs = weighted(points, index.points, basis.variances**-0.5)
+    nearest = np.argsort(pairs + SOLITUDE * spacing, axis=1)[:, :5]
+    excess, ratio = [], []
     for weights in (np.ones_like(basis.variances), 1 / basis.variances):
-        reference = index.points * np.sqrt(weights)
-        between = cdist(reference, reference, "sqeuclidean")
-        np.fill_diagonal(between, np.inf)
-        spacing = np.sort(between, axis=1)[:, :5].mean(axis=1)
-        pairs = cdist(points * np.sqrt(weights), reference, "sqeuclidean")
-        nearest = np.argsort(pairs + SOLITUDE * spacing, axis=1)[:, :5]
-        found.append(np.take_along_axis(pairs - spacing, nearest, axis=1).mean(axis=1))
-    return np.array(found)
+        usual = weighted(index.points, index.points, weights)
+        usual = np.take_along_axis(usual, own, axis=1).mean(axis=1)
+        away = np.take_along_axis(weighted(points, index.points, weights), nearest, axis=1)
+        away, near = away.mean(axis=1), usual[nearest].mean(axis=1)
+        excess.append(away - near)
+        soft = SOFTENING * usual.mean()
+        ratio.append((away + soft) / (near + soft))
+    return np.array(excess + ratio)
+
+
+def weighted(
+    one: NDArray[np.floating], other: NDArray[np.floating], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.asarray(cdist(one * np.sqrt(weights), other * np.sqrt(weights), "sqeuclidean"))
 
 
 @given(
@@ -52,32 +64,32 @@ def test_the_smallest_values_are_found_whatever_the_ties(
     rng = np.random.default_rng(seed)
     values = rng.integers(levels, size=(rows, max(width, count))).astype(np.float32)
 
-    found = np.take_along_axis(values, _smallest(values, count), axis=1)
+    found = np.take_along_axis(values, smallest(values, count), axis=1)
 
     np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(values, axis=1)[:, :count])
 
 
 @settings(max_examples=30)
 @given(n=st.integers(9, 400), d=st.integers(1, 40), seed=st.integers(0, 1000))
-def test_the_excess_is_that_of_a_search_through_all_pairs(n: int, d: int, seed: int) -> None:
+def test_the_measures_are_those_of_a_search_through_all_pairs(n: int, d: int, seed: int) -> None:
     index, basis = built(n, d, seed=seed)
     points = 3 * np.random.default_rng(seed + 1).normal(size=(7, d))
 
-    expected = slow_excess(index, points, basis)
-    np.testing.assert_allclose(index.excess(points), expected, rtol=1e-9, atol=1e-9)
+    expected = slow_measures(index, points, basis)
+    np.testing.assert_allclose(index.measure(points), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_reference_is_measured_without_itself() -> None:
     index, basis = built(100, 4)
     others = [np.delete(np.arange(100), row) for row in range(100)]
     expected = [
-        Neighbours.build(index.points[kept], basis, spacing=index.spacing[:, kept], k=5).excess(
+        Neighbours.build(index.points[kept], basis, spacing=index.spacing[kept], k=5).measure(
             index.points[row : row + 1].astype(np.float64)
-        )[:, 0]
+        )[:2, 0]
         for row, kept in enumerate(others)
     ]
 
-    np.testing.assert_allclose(index.excess_between(), np.transpose(expected), rtol=1e-9)
+    np.testing.assert_allclose(index.measure_between()[:2], np.transpose(expected), rtol=1e-9)
 
 
 def test_a_row_beside_a_dense_group_exceeds_rows_of_a_loose_one() -> None:
@@ -88,8 +100,8 @@ def test_a_row_beside_a_dense_group_exceeds_rows_of_a_loose_one() -> None:
     index = Neighbours.fit(basis.project(np.vstack([dense, loose])), basis, k=5)
     beside = basis.project(np.array([[0.9, 0.0, 0.0]]))
 
-    assert np.median(index.spacing[0, 300:]) > 0.5  # the loose rows lie further from others
-    assert index.excess(beside)[0, 0] > 3 * np.median(index.excess_between()[0, 300:])
+    assert np.median(index.spacing[300:, 1]) > 0.5  # the loose rows lie further from others
+    assert index.measure(beside)[0, 0] > 3 * np.median(index.measure_between()[0, 300:])
 
 
 def test_neighbours_at_one_distance_are_the_same_in_a_batch_of_any_size() -> None:
@@ -99,10 +111,10 @@ def test_neighbours_at_one_distance_are_the_same_in_a_batch_of_any_size() -> Non
     basis = Basis.fit(lattice)
     points = basis.project(lattice)
     index = Neighbours.fit(points[:2000], basis, k=5)
-    together = index.excess(points[2000:])
+    together = index.measure(points[2000:])
 
     for size in (1, 2, 7):
-        parts = [index.excess(points[at : at + size]) for at in range(2000, 2500, size)]
+        parts = [index.measure(points[at : at + size]) for at in range(2000, 2500, size)]
         np.testing.assert_allclose(np.hstack(parts), together, atol=1e-5)
 
 
@@ -112,14 +124,14 @@ def test_a_copy_of_many_reference_rows_exceeds_them_by_zero_exactly() -> None:
     basis = Basis.fit(others)
     index = Neighbours.fit(np.vstack([np.repeat(row, 6, axis=0), others]), basis, k=5)
 
-    np.testing.assert_array_equal(index.excess(row), 0)
+    np.testing.assert_array_equal(index.measure(row), [[0], [0], [1], [1]])
 
 
 def test_rows_at_the_edge_of_reach_are_measured_exactly() -> None:
     index, basis = built(500, 30)
     far = np.full((1, 30), FAR_SIGMAS)
 
-    np.testing.assert_allclose(index.excess(far), slow_excess(index, far, basis), rtol=1e-9)
+    np.testing.assert_allclose(index.measure(far), slow_measures(index, far, basis), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "d"), [(50, 4), (50, 200), (5, 300), (400, 30)])

@@ -217,6 +217,38 @@ def test_a_large_reference_is_cut_down_before_calibration() -> None:
     assert flagged_share(guard, gaussian(20_000, seed=2)) <= 0.01
 
 
+def test_cross_fitting_needs_no_held_out_rows_and_keeps_its_promise() -> None:
+    """40 references of 150 rows, in 6 columns: fitted in-sample, a covariance would double it."""
+    settings = OutlierSettings(alpha=0.02, calibration="cross")
+    fresh = gaussian(4000, 6, seed=1)
+    rates = []
+    for seed in range(40):
+        reference = gaussian(150, 6, seed=100 + seed)
+        guard = OutlierGuard.fit(reference[:100], reference[100:], settings)
+        rates.append(guard.is_strange(fresh).mean())
+
+    assert np.mean(rates) == pytest.approx(0.02, abs=0.008)
+    assert guard.calibration.guarantee.alpha == 0.04
+    assert guard.calibration.guarantee.n == 150
+
+
+def test_what_is_fitted_on_its_own_calibration_rows_would_break_the_promise() -> None:
+    """The trap that cross-fitting avoids."""
+    in_sample, crossed = [], []
+    fresh = gaussian(2000, 20, seed=1)
+    for seed in range(10):
+        reference = gaussian(150, 20, seed=100 + seed)
+        detector = Detector.fit(reference, neighbours=5)
+        cut = np.sort(detector.score(reference))[-7]
+        in_sample.append(np.mean(detector.score(fresh) > cut))
+        settings = OutlierSettings(alpha=0.0465, calibration="cross")  # rank 7 of 150
+        guard = OutlierGuard.fit(reference, reference[:0], settings)
+        crossed.append(guard.is_strange(fresh).mean())
+
+    assert np.mean(in_sample) > 0.2
+    assert np.mean(crossed) < 0.07
+
+
 Corruption = Callable[[Rows, np.random.Generator], Rows]
 # Least share that must be seen at alpha = 1 %.
 STRANGE_DIGITS: dict[str, tuple[Corruption, float]] = {
