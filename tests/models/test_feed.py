@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from guards.explore.settings import SlateExplore
+from guards.quality.loop.alarm import LoopSettings, judge_newcomers
 from models.examples.catalogue import Catalogue, ClickRates, Size, first_model
 from models.examples.feed import SIZE, FeedExample, build_feed
 from models.runtime.catalog import open_runtime
@@ -48,21 +49,45 @@ def test_forgetting_brings_what_is_not_shown_back_to_the_score_of_the_unknown() 
     assert model.scores()[0, 0] == pytest.approx(unknown, abs=1e-6)
 
 
-def test_greedy_serving_hardly_meets_a_newcomer() -> None:
-    size = Size(segments=2, first_items=100, rounds=20, requests=800)
-    catalogue, random = Catalogue.of_seed(1, size), np.random.default_rng(1)
+def impressions(catalogue: Catalogue, *, tau: float, seed: int) -> list[np.ndarray]:
+    """Serve and learn; tau 0 is greedy, else Plackett-Luce.  Impressions per round and item."""
+    size, random = catalogue.size, np.random.default_rng(seed)
     model = first_model(catalogue, random)
-    shown: set[int] = set()
+    rounds = []
     for round_ in range(1, size.rounds + 1):
         scores = model.scores()[:, : size.eligible(round_)]
         model.forget()
+        counts = np.zeros(size.items, np.int64)
         for segment, own in enumerate(scores):
-            slates = np.tile(np.argsort(-own)[: size.slots], (400, 1))
+            noise = random.gumbel(size=(size.requests // size.segments, len(own)))
+            slates = np.argsort(-(own + tau * noise), axis=1)[:, : size.slots]
             model.learn(segment, slates, catalogue.clicks(segment, slates, random))
-            shown |= set(slates[0].tolist())
+            counts += np.bincount(slates.ravel(), minlength=size.items)
+        rounds.append(counts)
+    return rounds
 
-    newcomers = size.items - size.first_items
-    assert sum(item >= size.first_items for item in shown) <= newcomers / 10
+
+def alarm(catalogue: Catalogue, rounds: list[np.ndarray]) -> int | None:
+    settings = LoopSettings()
+    reached = newcomers = 0
+    for now in range(settings.patience, len(rounds) + 1):
+        born = now - settings.patience + 1
+        seen = np.sum(rounds[born - 1 : now], axis=0)[catalogue.born == born]
+        reached += int((seen >= settings.least).sum())
+        newcomers += len(seen)
+        if judge_newcomers(reached, newcomers, settings):
+            return now
+    return None
+
+
+def test_the_loop_alarm_sounds_for_greedy_serving_and_not_for_exploring() -> None:
+    catalogue = Catalogue.of_seed(1, Size(segments=4, rounds=20, requests=3_000))
+    greedy = alarm(catalogue, impressions(catalogue, tau=0.0, seed=1))
+    exploring = alarm(catalogue, impressions(catalogue, tau=0.13, seed=1))
+
+    assert greedy is not None
+    assert greedy <= 15
+    assert exploring is None
 
 
 def test_the_world_is_that_of_its_seed(tmp_path: Path) -> None:
