@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Units = NDArray[np.int64]  # (n,), any number per unit of randomisation, e.g. a hash of the user
 
 EXPLORED_MODE = "on"
-PROBABILITY_SLACK = 1e-9  # logs made in float32 exceed 1 by less than 1e-6 / 10
+PROBABILITY_SLACK = 1e-6  # what float32 logs exceed 1 by is ten times less
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ def test_rows_that_were_not_served_as_drawn_are_refused(mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("column", "bad"),
-    [("propensities", 0.0), ("propensities", 1.1), ("target", -0.1), ("rewards", np.nan)],
+    [("propensities", 0.0), ("propensities", 1.001), ("target", -0.1), ("rewards", np.nan)],
 )
 def test_impossible_rows_are_refused(column: str, bad: float) -> None:
     columns = {"rewards": np.ones(3), "propensities": np.ones(3), "target": np.ones(3)}
