@@ -25,7 +25,9 @@ HAPROXY = {
     **SERVE_OWN_THROUGHPUT,
     # A replica that dies takes no request with it: HAProxy asks another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    "RAY_SERVE_HAPROXY_RETRIES": "2",
+    # Three failed connections in a row take a replica out: more tries than that, and where all
+    # are dead at once, a request still comes through to Serve's fallback proxy.
+    "RAY_SERVE_HAPROXY_RETRIES": "5",
     # Only a request that it holds as a whole can HAProxy repeat.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",

@@ -26,9 +26,11 @@ from gateway.record.metrics import Metrics
 
 LOOK_S = 0.5
 OVERSLEPT_S = 2.0  # a watchman who was not awake himself accuses nobody of not moving
-BEAT_LIMIT_S = 5.0  # the event loop of a replica turns many times a second
+# The event loop of a replica turns many times a second.  Longer than a batch may take: a library
+# that is loaded for a new version may hold the interpreter's lock for seconds.
+BEAT_LIMIT_S = 4.0
 # Suspicion grows to certainty: the last replica of a model is left to come back by itself for so
-# many times the limit; by then all its callers have been failing for the better part of a minute.
+# many times the limit; by then all its callers have been failing for half a minute or more.
 CERTAIN = 10.0
 HUNG = "hung"
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from models.errors import StickyDeviceError
 
 INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
 # A batch that runs for longer than this, or than twice the model's budget, hangs.
-HUNG_AFTER_NS = 5_000_000_000
+HUNG_AFTER_NS = 3_000_000_000
 
 Gone = Callable[[], Awaitable[None]]  # returns when the client has closed the connection
 
