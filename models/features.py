@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from guards.columns import column_names
 from guards.verdict import Rows
-from models.manifest import Signature
+from models.manifest import DTYPES, Signature
 from models.runtime.protocol import Tensors
+
+FALSE_OR_TRUE = 0.5  # what lies above it is nearer to true
 
 
 def feature_rows(inputs: Tensors, signature: Signature) -> Rows:
@@ -26,6 +28,24 @@ def feature_rows(inputs: Tensors, signature: Signature) -> Rows:
     if len(flat) == 1:
         return np.ascontiguousarray(flat[0], dtype=np.float32)
     return np.concatenate(flat, axis=1, dtype=np.float32, casting="unsafe")
+
+
+def feature_tensors(rows: Rows, like: Tensors, signature: Signature) -> dict[str, NDArray[Any]]:
+    """Turn rows (n, d) back into the tensors they came from; BYTES are taken from ``like``.
+
+    Whole numbers are rounded and kept within what their datatype holds.
+    """
+    tensors = dict(like)
+    columns = tensor_columns(signature)
+    for spec, part in zip(signature.numeric_inputs, columns, strict=True):
+        dtype = DTYPES[spec.datatype]
+        values: NDArray[Any] = rows[:, part].astype(np.float64)
+        if dtype.kind in "iu":
+            values = np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max)
+        elif dtype.kind == "b":
+            values = values > FALSE_OR_TRUE
+        tensors[spec.name] = values.astype(dtype).reshape(len(rows), *spec.row_shape)
+    return tensors
 
 
 def feature_names(signature: Signature, names: Sequence[str] = ()) -> tuple[str, ...]:

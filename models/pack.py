@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.outlier.guard import OutlierGuard
 from guards.schema import Feature, infer_features
 from guards.stress.power import Budget
 from guards.verdict import Rows
@@ -37,6 +37,7 @@ from models.features import feature_names as name_features
 from models.features import feature_rows, tensor_columns
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.model_yaml import render_manifest
+from models.outlier import fit_outlier
 from models.parity import environment_fingerprint
 from models.power import draw_power_card
 from models.runtime.catalog import open_runtime
@@ -97,16 +98,18 @@ def pack(
         draft = Path(staging) / out.name
         draft.mkdir()
         _copy_models(manifest, artifact, rungs, draft=draft)
-        manifest = _fit_guards(manifest, reference, held_out, draft=draft, names=feature_names)
+        runtime = open_runtime(Bundle(draft, manifest, "", digest_files(draft)))
+        manifest = _fit_guards(
+            manifest, reference, held_out, draft=draft, runtime=runtime, names=feature_names
+        )
         (draft / MANIFEST_FILE).write_bytes(render_manifest(manifest))
         unsealed = Bundle(draft, manifest, "", digest_files(draft))
-        runtime = open_runtime(unsealed)
         rng = np.random.default_rng(seed)
         _save_reference(draft, runtime, reference, labels=reference_labels, rng=rng)
         golden = _take(held_out, _choose(held_out, golden_rows, rng))
         models = {rung.rung: open_runtime(rung) for rung in unsealed.rungs} | {"": runtime}
         _save_golden(draft, models, golden, signature=signature)
-        _save_power_card(draft, unsealed, held_out, budget=power_budget)
+        _save_power_card(draft, unsealed, held_out, runtime=runtime, budget=power_budget)
         environment = json.dumps(environment_fingerprint(), indent=1)
         (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
         digest = seal(draft, key)
@@ -178,21 +181,27 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _fit_guards(
-    manifest: Manifest, reference: Tensors, held_out: Tensors, *, draft: Path, names: Sequence[str]
+    manifest: Manifest,
+    reference: Tensors,
+    held_out: Tensors,
+    *,
+    draft: Path,
+    runtime: Runtime,
+    names: Sequence[str],
 ) -> Manifest:
     """Write the fitted state and return the manifest with the features that were seen."""
     signature, guards = manifest.signature, manifest.guards
-    columns = name_features(signature, names)
+    name_features(signature, names)  # refuses names that do not fit
     rows = feature_rows(reference, signature)
     state: Mapping[str, NDArray[Any]] = {}
     if guards.outlier is not None:
-        calibration = feature_rows(held_out, signature)
-        outlier = OutlierGuard.fit(
-            rows,
-            calibration,
+        outlier = fit_outlier(
             guards.outlier,
-            feature_names=columns,
-            tensors=() if names else tensor_columns(signature),
+            signature,
+            reference,
+            held_out,
+            predict=partial(_predict, runtime),
+            names=names,
         )
         state = outlier.to_arrays()
     _save_arrays(draft / GUARDS_FILE, outlier=state)
@@ -241,12 +250,15 @@ def _save_golden(
     _save_arrays(draft / GOLDEN_FILE, features, input=inputs, **outputs)
 
 
-def _save_power_card(draft: Path, unsealed: Bundle, held_out: Tensors, *, budget: Budget) -> None:
+def _save_power_card(
+    draft: Path, unsealed: Bundle, held_out: Tensors, *, runtime: Runtime, budget: Budget
+) -> None:
     """Measure the very guards that will serve."""
     card = draw_power_card(
         unsealed.manifest.signature,
         load_guards(unsealed),
         held_out,
+        predict=partial(_predict, runtime),
         budget=budget,
         clock=time.monotonic,
     )

@@ -15,6 +15,7 @@ from guards.verdict import Action, Rows
 from models.bundle import GuardSet
 from models.features import feature_rows, tensor_columns
 from models.manifest import Signature
+from models.outlier import Predict, outputs_of
 from models.runtime.protocol import Tensors
 
 
@@ -23,6 +24,7 @@ def draw_power_card(
     guards: GuardSet,
     held_out: Tensors,
     *,
+    predict: Predict,
     budget: Budget,
     clock: Callable[[], float],
 ) -> PowerCard | None:
@@ -32,6 +34,7 @@ def draw_power_card(
         signature: Of the model; its tensors say which columns are an image.
         guards: As they will serve.
         held_out: Raw inputs that no guard was fitted on.
+        predict: Asks the model, for a guard that judges its outputs.
         budget: Rows and seconds to spend.
         clock: Monotonic, in seconds.
     """
@@ -40,7 +43,10 @@ def draw_power_card(
         return None
     rows = rows[np.isfinite(rows).all(axis=1)]
     probes = _probes(signature, rows)
-    measured = measure(probes, rows, _judges(guards), budget=budget, clock=clock)
+    judges = _judges(guards)
+    if guards.outlier is not None and guards.outlier.reads == "outputs":
+        judges[OutlierGuard.name] = _after_inference(guards.outlier, held_out, signature, predict)
+    measured = measure(probes, rows, judges, budget=budget, clock=clock)
     return PowerCard(
         promise=None if guards.outlier is None else _promise(guards.outlier),
         reference="unknown",
@@ -71,6 +77,18 @@ def _judges(guards: GuardSet) -> dict[str, Notice]:
     if outlier is not None:
         judges[OutlierGuard.name] = outlier.is_strange
     return judges
+
+
+def _after_inference(
+    outlier: OutlierGuard, held_out: Tensors, signature: Signature, predict: Predict
+) -> Notice:
+    """Judge rows by what the model makes of them; inputs that are no numbers stay the first."""
+
+    def notice(rows: Rows) -> NDArray[np.bool_]:
+        like = {name: np.repeat(array[:1], len(rows), axis=0) for name, array in held_out.items()}
+        return outlier.is_strange(outputs_of(rows, like, signature, predict))
+
+    return notice
 
 
 def _is_noticed(schema: SchemaGuard, rows: Rows) -> NDArray[np.bool_]:

@@ -19,8 +19,10 @@ class GuardChain:
 
     def __init__(self, guards: GuardSet, spec: GuardsSpec) -> None:
         self._inputs: list[tuple[Guard, Literal["open", "closed"]]] = [(guards.schema, "closed")]
+        self._outputs: list[tuple[Guard, Literal["open", "closed"]]] = []  # of the outlier guard
         if guards.outlier is not None and spec.outlier is not None:
-            self._inputs.append((guards.outlier, spec.outlier.on_error))
+            judged = self._outputs if guards.outlier.reads == "outputs" else self._inputs
+            judged.append((guards.outlier, spec.outlier.on_error))
         self._output: Guard = guards.output
         # Advice that only flags may be left out when the time is short; what stops a row may not.
         self.optional: tuple[str, ...] = ()
@@ -36,6 +38,21 @@ class GuardChain:
         return [
             self._check(guard, rows, on_error, dry_run)
             for guard, on_error in self._inputs
+            if guard.name not in skip
+        ]
+
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether the outlier guard judges what the model answered, not what it was asked."""
+        return bool(self._outputs)
+
+    def check_output_rows(
+        self, rows: Rows, dry_run: Collection[str], *, skip: Collection[str] = ()
+    ) -> list[Verdict]:
+        """Let the outlier guard judge `output_rows`; no verdict where it judges inputs."""
+        return [
+            self._check(guard, rows, on_error, dry_run)
+            for guard, on_error in self._outputs
             if guard.name not in skip
         ]
 

@@ -19,6 +19,7 @@ from guards.explore.choices import Choices
 from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows
+from models.output_rows import output_rows
 from models.prediction import predicted
 from models.runtime.fitting import predict_fitting
 
@@ -69,11 +70,12 @@ class Judged:
     stop: str  # why there is no usable answer: the guard's name, model_error or deadline
     is_rejected: bool  # the guard says no, and no fallback either
     skipped_guards: tuple[str, ...] = ()  # there was no time for them
+    is_judged_after: bool = False  # what stopped it had seen an answer of the model
 
     @property
     def has_answer(self) -> bool:
-        """Whether the model answered, whatever the output guard thinks of it."""
-        return self.outputs is not None or self.stop == "output"
+        """Whether the model answered, whatever the guards think of it."""
+        return self.outputs is not None or self.is_judged_after
 
     @property
     def is_nonfinite(self) -> bool:
@@ -90,6 +92,7 @@ class _Stop:
 
     why: str
     is_rejected: bool = False
+    is_after: bool = False  # the model had answered
 
 
 class Microbatch:
@@ -162,12 +165,13 @@ class Microbatch:
         """Take requests with a row that must not be answered out of the batch."""
         if verdict.is_clear or verdict.actions.max() < Action.FALLBACK:
             return
+        is_after = self._outputs is not None
         for i, (start, stop) in enumerate(self._bounds()):
             worst = verdict.actions[start:stop].max()
             if worst == Action.REJECT:
-                self._stopped[i] = _Stop(verdict.guard, is_rejected=True)
+                self._stopped[i] = _Stop(verdict.guard, is_rejected=True, is_after=is_after)
             elif worst == Action.FALLBACK:
-                self._stopped.setdefault(i, _Stop(verdict.guard))
+                self._stopped.setdefault(i, _Stop(verdict.guard, is_after=is_after))
 
     def _bounds(self) -> list[tuple[int, int]]:
         """First row of each item, and the row after its last."""
@@ -246,24 +250,35 @@ class Microbatch:
         return scattered
 
     def _guard_outputs(self) -> None:
-        if self._outputs is None or self._version.judged_output.datatype == "BYTES":
+        """Judge what the model answered; as an outlier only if it is the version's own model."""
+        if self._outputs is None:
             return
-        verdict = self._version.chain.check_outputs(self._answer(), self._table.dry_run)
-        verdict = self._of_answered(verdict)
-        self._verdicts.append(verdict)
-        self._stop_items(verdict)
+        chain, verdicts = self._version.chain, list[Verdict]()
+        if self._version.judged_output.datatype != "BYTES":
+            verdicts.append(chain.check_outputs(self._answer(), self._table.dry_run))
+        if chain.reads_outputs and not self._is_fallback:
+            rows = output_rows(self._outputs, self._version.manifest.signature)
+            verdicts += chain.check_output_rows(
+                rows, self._table.dry_run, skip=self._skipped_guards
+            )
+        for verdict in map(self._of_answered, verdicts):
+            self._verdicts.append(verdict)
+            self._stop_items(verdict)
 
     def _of_answered(self, verdict: Verdict) -> Verdict:
         """Leave out rows that the model was never asked about: what stands there is no answer."""
-        if not self._stopped or verdict.is_clear:
+        if not self._stopped:
             return verdict
+        p_values = None if verdict.p_values is None else verdict.p_values.copy()
         actions, reasons = verdict.actions.copy(), dict(verdict.reasons)
         bounds = self._bounds()
         for start, stop in (bounds[i] for i in self._stopped):
             actions[start:stop] = Action.ALLOW
+            if p_values is not None:
+                p_values[start:stop] = np.nan
             for row in range(start, stop):
                 reasons.pop(row, None)
-        return replace(verdict, actions=actions, reasons=reasons)
+        return replace(verdict, actions=actions, reasons=reasons, p_values=p_values)
 
     def _answer(self) -> NDArray[Any]:
         assert self._outputs is not None
@@ -308,6 +323,7 @@ class Microbatch:
                     stop="" if halt is None else halt.why,
                     is_rejected=halt is not None and halt.is_rejected,
                     skipped_guards=self._skipped_guards,
+                    is_judged_after=halt is not None and halt.is_after,
                 )
             )
         return judged

@@ -21,6 +21,7 @@ from models.bundle import Bundle, load_golden, load_guards, open_verified
 from models.errors import ModelError, StickyDeviceError
 from models.features import feature_rows
 from models.manifest import Manifest, TensorSpec
+from models.output_rows import output_rows
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.runtime.fitting import RowLimit, predict_fitting
@@ -219,7 +220,9 @@ def _time(
             began_ns = time.perf_counter_ns()
             chain.check_inputs(feature_rows(inputs, bundle.manifest.signature), ())
             guarded_ns = time.perf_counter_ns()
-            predict_fitting(runtime, inputs, limit=limit)
+            outputs = predict_fitting(runtime, inputs, limit=limit)
+            if chain.reads_outputs and not bundle.rung:
+                chain.check_output_rows(output_rows(outputs, bundle.manifest.signature), ())
             predict_ns.append(time.perf_counter_ns() - guarded_ns)
             guard_ns.append(guarded_ns - began_ns)
             if sum(predict_ns) > WARM_NS and len(predict_ns) > 1:

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guards.outlier import gaussian as gaussian_file
+from guards.outlier import heads as heads_file
 from guards.outlier import neighbours as neighbours_file
 from guards.outlier.gaps import Gaps
 from guards.outlier.gaussian import Gaussian
+from guards.outlier.heads import Answer, Heads
 from guards.outlier.mixture import Mixture
 from guards.outlier.neighbours import Neighbours
 from guards.outlier.rarity import Rarity
@@ -25,12 +27,25 @@ COMPONENTS = (
     "largest_tail",
     *gaussian_file.MEASURES,
 )
+OUTPUT_COMPONENTS = (*COMPONENTS, *heads_file.MEASURES)
 # What may be mixed.  Two-sided residual and tails see what neighbours do not, such as noise in many
 # columns at once; the distance along the main axes adds nothing to them on tables.
-PRESETS: Mapping[str, tuple[str, ...]] = {
+PRESETS: dict[str, tuple[str, ...]] = {
     "mixture": COMPONENTS[:-1],
     "neighbours": neighbours_file.MEASURES,
     "whitened": ("whitened_distance", "whitened_ratio", "residual", "mahalanobis"),
+}
+# Of outputs that hold logits or probabilities.  Where logits are all there is, neighbours among
+# them stand for those of an embedding.
+OUTPUT_PRESETS: dict[str, tuple[str, ...]] = {
+    "outputs": ("rmds", "gen", "vim", "whitened_distance"),
+    "classwise": ("rmds", "gen"),
+    "rmds": ("rmds",),
+    "gen": ("gen",),
+    "vim": ("vim",),
+    "energy": ("energy",),
+    "max_logit": ("max_logit",),
+    "msp": ("msp",),
 }
 
 
@@ -50,6 +65,7 @@ class Detector:
     gaussian: Gaussian
     rarity: Rarity
     mixture: Mixture
+    heads: Heads | None = None  # of rows that are a classifier's outputs
 
     @classmethod
     def fit(
@@ -59,8 +75,11 @@ class Detector:
         neighbours: int,
         tensors: Sequence[slice] = (),
         preset: str = "mixture",
+        answer: Answer | None = None,
     ) -> Self:
         """Learn what is ordinary from rows, shape (n, d); NaN is a missing value.
+
+        Where rows are a classifier's outputs, ``answer`` says which columns are its logits.
 
         The mixture's scales come from reference rows measured without themselves,
         not from held-out rows, which must stay unseen for the calibration.
@@ -75,16 +94,19 @@ class Detector:
         index = Neighbours.fit(points, basis, k=neighbours)
         gaussian = Gaussian.fit(points, standard, basis)
         rarity = Rarity.fit(standard, absent)
-        components = np.vstack(
-            [
-                index.measure_between(),
-                rarity.measure(standard, absent),
-                largest_tail(standard),
-                gaussian.measure(points, standard),
-            ]
-        )
-        mixture = Mixture.fit(components[_PICKED[preset]])
-        return cls(preset, scales, gaps, basis, index, gaussian, rarity, mixture)
+        squared = gaussian.squared(points, standard)
+        components = [
+            index.measure_between(),
+            rarity.measure(standard, absent),
+            largest_tail(standard),
+            gaussian.compare(squared),
+        ]
+        heads = None
+        if answer is not None:
+            heads = Heads.fit(reference, points, squared[:, 0], basis=basis, answer=answer)
+            components.append(heads.measure(reference, points, squared[:, 0]))
+        mixture = Mixture.fit(np.vstack(components)[_PICKED[preset]])
+        return cls(preset, scales, gaps, basis, index, gaussian, rarity, mixture, heads)
 
     def score(self, rows: Rows) -> NDArray[np.float64]:
         """Score rows (n, d): larger is stranger, +inf for a row that is broken.
@@ -98,21 +120,28 @@ class Detector:
         if not is_whole:
             standard, absent, broken = self.gaps.mend(standard)
         standard = self.scales.limit(standard)
-        scores = self.mixture.score(self.components(standard, absent)[_PICKED[self.preset]])
+        if self.heads is not None and broken is not None:
+            rows = np.where(broken[:, None], 0.0, rows)
+        found = self._components(rows, standard, absent)
+        scores = self.mixture.score(found[_PICKED[self.preset]])
         if broken is not None:
             scores[broken] = np.inf
         return scores
 
-    def components(
-        self, standard: NDArray[np.float64], absent: NDArray[np.bool_] | None = None
+    def _components(
+        self, rows: Rows, standard: NDArray[np.float64], absent: NDArray[np.bool_] | None
     ) -> NDArray[np.float64]:
-        """Measure standardised rows (n, d) in the order of `COMPONENTS`: (8, n)."""
+        """Measure rows (n, d), raw and standardised, in the order of `OUTPUT_COMPONENTS`."""
         points = self.basis.project(standard)
-        found = np.empty((len(COMPONENTS), len(standard)))
+        size = len(COMPONENTS) if self.heads is None else len(OUTPUT_COMPONENTS)
+        found = np.empty((size, len(standard)))
+        squared = self.gaussian.squared(points, standard)
         found[:4] = self.neighbours.measure(points)
         found[4] = self.rarity.measure(standard, absent)
         found[5] = largest_tail(standard)
-        found[6:] = self.gaussian.measure(points, standard)
+        found[6:8] = self.gaussian.compare(squared)
+        if self.heads is not None:
+            found[8:] = self.heads.measure(rows, points, squared[:, 0])
         return found
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -138,7 +167,7 @@ class Detector:
             "rarity_table": self.rarity.table,
             "component_median": self.mixture.median,
             "component_spread": self.mixture.spread,
-        }
+        } | ({} if self.heads is None else self.heads.to_arrays())
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -166,13 +195,14 @@ class Detector:
                 arrays["rarity_table"],
             ),
             Mixture(arrays["component_median"], arrays["component_spread"]),
+            Heads.from_arrays(arrays),
         )
 
 
 def _rows_of(parts: Sequence[str]) -> slice | list[int]:
-    """Find rows of `COMPONENTS`; a slice where one does, for speed."""
-    at = [COMPONENTS.index(part) for part in parts]
+    """Find rows of `OUTPUT_COMPONENTS`; a slice where one does, for speed."""
+    at = [OUTPUT_COMPONENTS.index(part) for part in parts]
     return slice(at[0], at[-1] + 1) if at == list(range(at[0], at[-1] + 1)) else at
 
 
-_PICKED = {name: _rows_of(parts) for name, parts in PRESETS.items()}
+_PICKED = {name: _rows_of(parts) for name, parts in (PRESETS | OUTPUT_PRESETS).items()}

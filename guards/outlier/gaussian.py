@@ -42,7 +42,7 @@ class Gaussian:
         is_main = np.arange(m) >= m - main
         readers = np.stack([~is_main, is_main / basis.variances], axis=1).astype(np.float64)
         blank = cls(readers, 0.0, 0.0, is_cut=d > m)
-        residual = blank._squared(points, standard)[:, 0]
+        residual = blank.squared(points, standard)[:, 0]
         floor = FLOOR * float(residual.mean()) + float(np.finfo(np.float32).tiny)
         return cls(readers, floor, float(np.median(np.log(residual + floor))), blank.is_cut)
 
@@ -50,7 +50,11 @@ class Gaussian:
         self, points: NDArray[np.float64], standard: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Measure rows given in both ways: (2, n), in the order of `MEASURES`."""
-        squared = self._squared(points, standard).T
+        return self.compare(self.squared(points, standard))
+
+    def compare(self, squared: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn `squared` (n, 2) into measures (2, n)."""
+        squared = squared.T.copy()
         residual = squared[0]
         residual += self.floor
         np.log(residual, out=residual)
@@ -58,7 +62,7 @@ class Gaussian:
         np.abs(residual, out=residual)
         return squared
 
-    def _squared(
+    def squared(
         self, points: NDArray[np.float64], standard: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Sum squares outside and along the main axes, (n, 2); one product per row."""

@@ -1,6 +1,6 @@
 """The outlier guard: one calibrated score per row.  START here in this folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Self
@@ -12,23 +12,42 @@ from pydantic import Field
 from guards.columns import column_names
 from guards.errors import ReferenceTooSmallError, ShapeMismatchError
 from guards.outlier.blame import Extremes, Suspicion
+from guards.outlier.choice import Spoil, choose, spoil_rows
 from guards.outlier.conformal import Calibration
 from guards.outlier.cross import cross_scores
-from guards.outlier.detector import Detector
+from guards.outlier.detector import OUTPUT_PRESETS, Detector
 from guards.outlier.explain import Explainer
 from guards.outlier.gaps import Gaps
+from guards.outlier.heads import Answer
 from guards.outlier.neighbours import SPARE
 from guards.outlier.similar import Similar
 from guards.outlier.subsample import subsample
 from guards.settings import Settings
 from guards.verdict import Action, ActionName, Mode, Rows, Verdict, action_of
 
+LEAST_TO_CHOOSE = 100  # rows; fewer cannot tell detectors apart
+DetectorName = Literal[
+    "auto", "mixture", "neighbours", "whitened",
+    "outputs", "classwise", "rmds", "gen", "vim", "energy", "max_logit", "msp",
+]  # fmt: skip
+Reads = Literal["features", "outputs"]
+# What ``auto`` chooses from, the safest first.
+FEATURE_CANDIDATES: tuple[DetectorName, ...] = ("mixture", "neighbours", "whitened")
+EMBEDDING_CANDIDATES: tuple[DetectorName, ...] = ("whitened", "mixture")
+OUTPUT_CANDIDATES: tuple[DetectorName, ...] = (
+    "outputs", "classwise", "rmds", "gen", "vim", "energy", "msp", "whitened",
+)  # fmt: skip
+
 
 class OutlierSettings(Settings):
     """Settings of `OutlierGuard`."""
 
-    detector: Literal["auto", "mixture", "neighbours", "whitened"] = Field(
+    detector: DetectorName = Field(
         default="auto", description="Which scores are mixed; auto: what pseudo-anomalies favour."
+    )
+    reads: Literal["auto", "features", "outputs"] = Field(
+        default="auto",
+        description="What is judged; auto: outputs, where the model names logits or an embedding.",
     )
     alpha: float = Field(
         0.01, gt=0, lt=1, description="Share of ordinary rows we accept to judge strange."
@@ -89,12 +108,14 @@ class OutlierGuard:
         calibration: Calibration,
         columns: Sequence[str],
         seen: Seen,
+        reads: Reads = "features",
     ) -> None:
         """Put finished parts together; `fit` and `from_arrays` make them."""
         self._detector = detector
         self.calibration = calibration
         self._columns = tuple(columns)
         self._seen = seen
+        self.reads: Reads = reads  # outputs: it judges after the model has answered
         self._explainer = Explainer(
             detector.scales,
             Suspicion.of(detector.scales, detector.basis, seen.extremes, alpha=settings.alpha),
@@ -115,6 +136,9 @@ class OutlierGuard:
         *,
         feature_names: Sequence[str] = (),
         tensors: Sequence[slice] = (),
+        reads: Reads = "features",
+        answer: Answer | None = None,
+        spoil: Spoil | None = None,
     ) -> Self:
         """Learn what is ordinary from ``reference``, the threshold from ``held_out``.
 
@@ -123,12 +147,15 @@ class OutlierGuard:
         which is reference and calibration at once.
 
         Each of ``tensors`` are columns without a meaning of their own, such as the pixels of
-        an image: they are measured on one scale.
+        an image: they are measured on one scale.  Of rows that are outputs of a model, ``answer``
+        says where its logits stand, and ``spoil`` what it answers to reference rows that
+        were spoilt (by default, rows themselves are spoilt to choose the detector).
 
         Raises:
             ShapeMismatchError: the two are not of one width.
             ReferenceTooSmallError: there are not enough rows to be neighbours.
             CalibrationTooSmallError: ``held_out`` cannot support ``alpha`` at ``delta``.
+            ValueError: the detector needs logits, and the rows hold none.
         """
         width = reference.shape[-1]
         for rows in (reference, held_out):
@@ -143,8 +170,12 @@ class OutlierGuard:
         needed = settings.neighbours + SPARE + 1
         if len(sample) < needed:
             raise ReferenceTooSmallError(cls.name, needed, len(sample))
-        fit = partial(Detector.fit, neighbours=settings.neighbours, tensors=tensors)
-        preset = settings.detector if settings.detector != "auto" else "mixture"
+        fit = partial(Detector.fit, neighbours=settings.neighbours, tensors=tensors, answer=answer)
+        preset = settings.detector
+        if preset == "auto":
+            preset = _choose(sample, kept, fit, reads=reads, answer=answer, spoil=spoil)
+        if answer is None and preset in OUTPUT_PRESETS:
+            raise ValueError(f"guards.outlier.detector {preset} needs logits or probabilities")
         detector = fit(sample, preset=preset)
         if settings.calibration == "cross":
             scores = cross_scores(sample, partial(fit, preset=preset))
@@ -156,6 +187,7 @@ class OutlierGuard:
             calibration=_calibrate(scores, settings),
             columns=column_names(feature_names, width),
             seen=Seen(kept.astype(np.int64), Extremes.of(_filled(sample))),
+            reads=reads,
         )
 
     @property
@@ -163,11 +195,15 @@ class OutlierGuard:
         """What the score is made of."""
         return self._detector.preset
 
-    def p_values(self, rows: Rows) -> NDArray[np.float64]:
-        """Rank each of ``n`` rows, shape (n, d), among the calibration rows."""
+    def scores(self, rows: Rows) -> NDArray[np.float64]:
+        """Score each of ``n`` rows, shape (n, d): larger is stranger."""
         if rows.ndim != 2 or rows.shape[1] != len(self._columns):
             raise ShapeMismatchError(self.name, len(self._columns), rows.shape)
-        return self.calibration.p_values(self._detector.score(rows))
+        return self._detector.score(rows)
+
+    def p_values(self, rows: Rows) -> NDArray[np.float64]:
+        """Rank each of ``n`` rows, shape (n, d), among the calibration rows."""
+        return self.calibration.p_values(self.scores(rows))
 
     def is_strange(self, rows: Rows) -> NDArray[np.bool_]:
         """Find the strange rows without saying why, whatever they lead to."""
@@ -196,6 +232,7 @@ class OutlierGuard:
             "columns": np.array(self._columns, np.str_),
             "rows": self._seen.rows,
             "extremes": self._seen.extremes.values,
+            "reads": np.array(self.reads),
         }
 
     @classmethod
@@ -214,7 +251,32 @@ class OutlierGuard:
             calibration=_calibrate(arrays["calibration"], settings),
             columns=tuple(str(name) for name in arrays["columns"]),
             seen=Seen(arrays["rows"], Extremes(arrays["extremes"], len(arrays["rows"]))),
+            reads="outputs" if str(arrays["reads"]) == "outputs" else "features",
         )
+
+
+def _choose(
+    sample: Rows,
+    kept: NDArray[np.intp],
+    fit: Callable[..., Detector],
+    *,
+    reads: Reads,
+    answer: Answer | None,
+    spoil: Spoil | None,
+) -> DetectorName:
+    """Choose a detector by pseudo-anomalies made of the sample, whose rows are ``kept``."""
+    candidates = OUTPUT_CANDIDATES if answer is not None else FEATURE_CANDIDATES
+    if reads == "outputs" and answer is None:
+        candidates = EMBEDDING_CANDIDATES
+    if len(sample) < LEAST_TO_CHOOSE:
+        return candidates[0]
+    seen = None if spoil is None else (lambda picked: spoil(kept[picked]))
+    return choose(
+        sample,
+        candidates,
+        lambda rows, preset: fit(rows, preset=preset),
+        seen or spoil_rows(sample),
+    )
 
 
 def _calibrate(scores: NDArray[np.float64], settings: OutlierSettings) -> Calibration:

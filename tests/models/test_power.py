@@ -41,7 +41,14 @@ def draw(spec: Signature, inputs: dict[str, Any], *, rows: int = 50) -> PowerCar
         settings = OutlierSettings(alpha=0.05)
         outlier = OutlierGuard.fit(table[::2], table[1::2], settings)
     guards = GuardSet(SchemaGuard(SchemaSettings()), outlier, OutputGuard(OutputSettings()))
-    return draw_power_card(spec, guards, inputs, budget=Budget(rows=rows), clock=lambda: 0.0)
+    return draw_power_card(
+        spec,
+        guards,
+        inputs,
+        predict=lambda _: {},  # the outlier guard judges features
+        budget=Budget(rows=rows),
+        clock=lambda: 0.0,
+    )
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:

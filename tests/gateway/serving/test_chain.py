@@ -16,6 +16,7 @@ class BrokenGuard:
     """Fails at every call, as a guard with damaged state would."""
 
     name = "outlier"
+    reads = "features"
 
     def check(self, rows: Rows) -> Verdict:
         raise FloatingPointError("damaged")
