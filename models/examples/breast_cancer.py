@@ -6,15 +6,14 @@ A scikit-learn pipeline, converted to ONNX with skl2onnx.
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from skl2onnx import to_onnx
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from guards.outlier.guard import OutlierSettings
 from models.examples.example import Example, Split, split
+from models.examples.onnx_sklearn import classifier_onnx
 from models.manifest import (
     Capture,
     ConstantRung,
@@ -34,7 +33,6 @@ MEASUREMENTS = 30
 CLASSES = 2
 TRAIN_ROWS = 285
 HELD_OUT_ROWS = 142
-OPSET = 20
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="measurements", datatype="FP32", shape=(-1, MEASUREMENTS)),),
@@ -54,7 +52,7 @@ def build_breast_cancer(out_dir: Path, key: SigningKey) -> Example:
     manifest = _manifest(accuracy=float(model.score(*data.held_out)))
     with tempfile.TemporaryDirectory() as scratch:
         artifact = Path(scratch) / "model.onnx"
-        artifact.write_bytes(_convert(model))
+        artifact.write_bytes(classifier_onnx(model, input_name="measurements", width=MEASUREMENTS))
         bundle = pack(
             manifest,
             artifact,
@@ -90,19 +88,3 @@ def _manifest(*, accuracy: float) -> Manifest:
             pipeline="models.examples.breast_cancer", metrics={"held_out_accuracy": accuracy}
         ),
     )
-
-
-def _convert(model: Pipeline) -> bytes:
-    converted = to_onnx(
-        model,
-        np.zeros((1, MEASUREMENTS), np.float32),
-        target_opset={"": OPSET, "ai.onnx.ml": 3},
-        options={"zipmap": False},  # a plain tensor of probabilities, not a list of dictionaries
-    )
-    # skl2onnx names its input X; the signature's name is what clients see.
-    for value in converted.graph.input:
-        value.name = "measurements"
-    for node in converted.graph.node:
-        node.input[:] = ["measurements" if name == "X" else name for name in node.input]
-    content: bytes = converted.SerializeToString()
-    return content

@@ -4,11 +4,8 @@ Version 1 is the network in ONNX.  Version 2 is the same network from another se
 torch.export program: it agrees with version 1 on most rows, not on all.
 """
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from sklearn.datasets import load_digits
 from guards.outlier.guard import OutlierSettings
 from models.bundle import Bundle
 from models.examples.example import Example, Split, split
+from models.examples.onnx_torch import export_onnx
 from models.features import feature_names
 from models.manifest import (
     Capture,
@@ -47,7 +45,6 @@ HELD_OUT_ROWS = 550  # alpha 1 % at delta 5 % needs 299 and grows sharper with m
 EPOCHS = 40
 BATCH_ROWS = 64
 LEARNING_RATE = 2e-3
-OPSET = 20
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="image", datatype="FP32", shape=(-1, SIDE * SIDE)),),
@@ -152,36 +149,7 @@ def _build(version: str, data: Split, out_dir: Path, key: SigningKey) -> Bundle:
 
 
 def _export_onnx(model: torch.nn.Module, path: Path) -> None:
-    with _quiet_exporter():
-        torch.onnx.export(
-            model,
-            (_example(),),
-            path,
-            input_names=["image"],
-            output_names=["probabilities"],
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            dynamic_shapes=({0: torch.export.Dim("rows")},),
-            verbose=False,
-        )
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Hold back what torch 2.13's exporter says in every export.
-
-    It trips over its own deprecation, and misses torchvision, which nothing here needs.
-    """
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec")
-            yield
-    finally:
-        registry.setLevel(level)
+    export_onnx(model, _example(), path, input_name="image", output_names=["probabilities"])
 
 
 def _export_torch(model: torch.nn.Module, path: Path) -> None:
