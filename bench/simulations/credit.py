@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 # None: what the model is trained on is everybody, approved or not.
 ARMS: dict[str, ThresholdExplore | None] = {
     "greedy": ThresholdExplore(
-        threshold=THRESHOLD, hard_stop=1.0, shape=Boundary(epsilon=1e-9, width=1e-9)
+        threshold=THRESHOLD, hard_stop=1.0, shape=UniformReject(epsilon=0.0)
     ),
     "uniform reject 2%": ThresholdExplore(
         threshold=THRESHOLD, hard_stop=1.0, shape=UniformReject(epsilon=0.02)
