@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gateway.record.replay import is_reproduced
 from in_process import SALT, InProcessModel
 from numpy.typing import NDArray
 from results import write
 
 from gateway.record.decision import Decision
+from gateway.record.replay import is_reproduced
 from guards.explore.policies import Greedy
 from guards.explore.settings import SlateExplore
 from guards.quality.loop.alarm import LoopSettings, judge_newcomers

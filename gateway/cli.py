@@ -217,6 +217,22 @@ def quarantine(
 
 
 @app.command()
+def explore(
+    to: Annotated[Literal["on", "off", "status"], typer.Argument(help="The kill switch.")],
+    name: Annotated[str | None, typer.Argument(help="Model; none: all of them.")] = None,
+    why: Annotated[str, typer.Option(help="Reason, kept for good.")] = "",
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn exploration off or on, on every replica within a second, or tell how it stands."""
+    with _client(url, key, state) as client:
+        on = None if to == "status" else to == "on"
+        _tell(client.explore(on=on, model=name, why=why), as_json)
+
+
+@app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="Leave bundles and state here.")] = None,
 ) -> None:

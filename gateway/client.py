@@ -139,6 +139,13 @@ class Client:
         """Let quarantined inputs in again."""
         return self._json("DELETE", f"/api/v1/models/{model}/quarantine/{fingerprint}")
 
+    def explore(self, *, on: bool | None = None, model: str | None = None, why: str = "") -> Json:
+        """Turn the kill switch of exploration, for one model or for all; None: tell how it is."""
+        if on is None:
+            return self._json("GET", "/api/v1/explore")
+        path = "/api/v1/explore" if model is None else f"/api/v1/models/{model}/explore"
+        return self._json("POST", path, json={"on": on, "why": why})
+
     def promote(self, model: str, version: str | None = None, *, why: str = "") -> Json:
         """Make a version live; None: the shadow."""
         body = {"why": why} if version is None else {"version": version, "why": why}

@@ -215,6 +215,18 @@ class RejectedError(GatewayError):
         return f"guard {self.guard} rejected row {shown}{more}: {', '.join(self.kinds)}"
 
 
+class NothingToServeError(GatewayError):
+    """Of the candidates of a decision, none may be served."""
+
+    status = 422
+    code = "nothing_to_serve"
+    grpc_status = "INVALID_ARGUMENT"
+
+    def __str__(self) -> str:
+        """Say so."""
+        return "a list of candidates holds none that may be served"
+
+
 class BundleRefusedError(GatewayError):
     """The bundle failed its checks; nothing of it was loaded."""
 

@@ -23,6 +23,7 @@ from gateway.evaluate.sink import FeedbackSink
 from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.routing import RoutingTable
+from gateway.registry.switches import Switch
 from gateway.serving.replica import Replica
 from gateway.serving.statistics import VersionStats
 
@@ -157,16 +158,20 @@ class ServeFleet:
         Raises:
             NotReadyError: the model has no application, or it does not say in half a minute.
         """
-        try:
-            handle = serve.get_app_handle(app_name(table.model))
-            response = handle.broadcast("route", msgspec.json.encode(table))
-            revisions = await response.results_async(timeout_s=PUSH_S, return_exceptions=True)
-        except (RayServeException, TimeoutError) as silence:
-            raise NotReadyError(f"the replicas of model {table.model!r}") from silence
+        revisions = await _broadcast(table.model, "route", msgspec.json.encode(table))
         failed = [result for result in revisions if not isinstance(result, int)]
         for error in failed:
             log.error("a replica of %s did not take revision %d: %s", *_told(table, error))
         return len(revisions) - len(failed)
+
+    async def explore(self, model: str, switch: Switch) -> int:
+        """Tell every replica whether it may explore; return how many heard it.
+
+        Raises:
+            NotReadyError: the model has no application, or it does not say in half a minute.
+        """
+        told = await _broadcast(model, "explore", msgspec.json.encode(switch))
+        return sum(isinstance(revision, int) for revision in told)
 
     async def statistics(self, model: str) -> list[dict[str, Any]]:
         """Ask the model as a client would; one of its replicas adds up what all have counted."""
@@ -209,6 +214,16 @@ class ServeFleet:
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in await alive_nodes()}
         recorders = {ip: await _status(recorder_name(node)) for node, ip in nodes.items()}
         return {"evaluator": await _status(EVALUATOR), "recorders": recorders}
+
+
+async def _broadcast(model: str, method: str, message: bytes) -> list[Any]:
+    """Call every replica of a model; an error stands where its answer would."""
+    try:
+        handle = serve.get_app_handle(app_name(model))
+        response = handle.broadcast(method, message)
+        return list(await response.results_async(timeout_s=PUSH_S, return_exceptions=True))
+    except (RayServeException, TimeoutError) as silence:
+        raise NotReadyError(f"the replicas of model {model!r}") from silence
 
 
 async def _status(name: str) -> dict[str, Any] | None:

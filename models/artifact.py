@@ -68,14 +68,14 @@ def _check_domains(model: onnx.ModelProto, name: str) -> None:
 def _check_signature(graph: onnx.GraphProto, signature: Signature) -> None:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: value for value in graph.input if value.name not in constants}
-    wanted = {spec.name for spec in signature.inputs}
+    wanted = {spec.name for spec in signature.model_inputs}
     if set(inputs) != wanted:
         raise ArtifactError(f"the model takes {sorted(inputs)}, the signature {sorted(wanted)}")
     outputs = {value.name: value for value in graph.output}
     absent = {spec.name for spec in signature.outputs} - set(outputs)
     if absent:
         raise ArtifactError(f"the model gives {sorted(outputs)}, not {sorted(absent)}")
-    for spec in signature.inputs:
+    for spec in signature.model_inputs:
         _check_tensor(inputs[spec.name], spec)
     for spec in signature.outputs:
         _check_tensor(outputs[spec.name], spec)

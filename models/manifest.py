@@ -1,11 +1,8 @@
 """model.yaml as a frozen pydantic model.  START here: this is what a bundle promises."""
 
-import math
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import ml_dtypes
-import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
 from guards.explore.settings import ExploreSettings, NoExplore
@@ -13,10 +10,14 @@ from guards.outlier.guard import OutlierSettings
 from guards.output import OutputSettings
 from guards.schema import SchemaSettings
 from guards.settings import Settings
+from models.choice import check_choice
 from models.runtime_spec import ArchitectureName as ArchitectureName
 from models.runtime_spec import ConstantRow as ConstantRow
 from models.runtime_spec import FileName, check_architecture
 from models.runtime_spec import RuntimeSpec as RuntimeSpec
+from models.signature import DTYPES as DTYPES
+from models.signature import Signature as Signature
+from models.signature import TensorSpec as TensorSpec
 
 # Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
 # (`$` ends the text, not a line: pydantic matches with the Rust engine.  And clients can read it.)
@@ -24,84 +25,6 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
-
-# Open Inference Protocol datatypes.  Arrays of BYTES hold `bytes` objects.
-DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "BYTES": np.dtype(np.object_),
-}
-
-Datatype = Literal[
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
-    "FP16", "FP32", "FP64", "BF16", "BYTES",
-]  # fmt: skip
-
-
-class TensorSpec(Settings):
-    """One named tensor; the first dimension is the batch and is written -1."""
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    datatype: Datatype
-    shape: tuple[int, ...] = Field(min_length=1)
-    role: Literal["probabilities", "logits", "scores", "label", "value", "embedding"] | None = None
-
-    @model_validator(mode="after")
-    def _batch_first(self) -> "TensorSpec":
-        if self.shape[0] != -1 or any(dim < 1 for dim in self.shape[1:]):
-            raise ValueError("shape must be [-1, ...] with positive dimensions after the first")
-        return self
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row."""
-        return self.shape[1:]
-
-    @property
-    def row_width(self) -> int:
-        """Numbers in one row."""
-        return math.prod(self.row_shape)
-
-
-class Signature(Settings):
-    """The tensors that go in and come out, in order."""
-
-    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
-    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Signature":
-        for specs in (self.inputs, self.outputs):
-            if len({spec.name for spec in specs}) != len(specs):
-                raise ValueError("tensor names must differ")
-        return self
-
-    @property
-    def answer(self) -> TensorSpec:
-        """The output that holds the answer: by role, else the first."""
-        named = (spec for spec in self.outputs if spec.role not in (None, "embedding"))
-        return next(named, self.outputs[0])
-
-    @property
-    def numeric_inputs(self) -> tuple[TensorSpec, ...]:
-        """The inputs that guards can judge."""
-        return tuple(spec for spec in self.inputs if spec.datatype != "BYTES")
-
-    @property
-    def feature_width(self) -> int:
-        """Numbers in one row of all of them."""
-        return sum(spec.row_width for spec in self.numeric_inputs)
 
 
 class Expectations(Settings):
@@ -255,10 +178,10 @@ class Manifest(Settings):
             raise ValueError("a ladder has at most one cache rung")
 
     def _check_answer(self) -> None:
-        if self.signature.answer.datatype != "BYTES":
-            return
-        if self.explore.kind != "none" or self.guards.output.min_confidence:
-            raise ValueError("explore and guards.output.min_confidence need an answer of numbers")
+        if self.signature.answer.datatype == "BYTES" and self.guards.output.min_confidence:
+            raise ValueError("guards.output.min_confidence needs an answer of numbers")
+        if self.explore.kind != "none":
+            check_choice(self.explore, self.signature)
 
     def _check_features(self) -> None:
         features = self.guards.schema_.features

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from gateway.api.access import MODELS_PATH, Access
+from gateway.api.explore import ExploreRoutes
 from gateway.api.fleet import Fleet
 from gateway.api.limit import BodyLimit
 from gateway.api.management import ManagementRoutes
@@ -19,6 +20,7 @@ from gateway.config import Config
 from gateway.registry.deaths import Deaths
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.registry import Registry
+from gateway.registry.switches import Switches
 from models.signing import TrustedKeys
 
 MAX_JSON_BYTES = 1 << 20  # a promotion is 100 bytes; this leaves room for a long `why`
@@ -62,6 +64,7 @@ def build_api(
         ProtocolRoutes(registry, fleet),
         management,
         QuarantineRoutes(registry, deaths),
+        ExploreRoutes(registry, fleet, Switches(config.database_url)),
     ):
         app.include_router(routes.router())
     install_problems(app)

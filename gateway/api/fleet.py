@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from gateway.registry.routing import RoutingTable
+from gateway.registry.switches import Switch
 
 Movement = Literal["LOADING", "UNLOADING"]  # as Triton's repository index says it
 
@@ -28,6 +29,14 @@ class Fleet(Protocol):
 
         Raises:
             NotReadyError: a replica cannot answer with it.
+        """
+        ...
+
+    async def explore(self, model: str, switch: Switch) -> int:
+        """Tell every replica of a model whether it may explore; return how many heard it.
+
+        Raises:
+            NotReadyError: the model has no application.
         """
         ...
 

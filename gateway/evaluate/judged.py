@@ -63,7 +63,9 @@ class Judged(NamedTuple):
         drawn = decision.exploration
         explored = 0
         if drawn is not None:
-            explored = sum(a != b for a, b in zip(drawn.greedy, drawn.served, strict=False))
+            explored = drawn.explored
+            if explored and len(drawn.closed) < decision.rows:  # the rows are its candidates
+                explored = decision.rows
         judged = (
             decision.model,
             decision.prediction_id,

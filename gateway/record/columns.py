@@ -27,6 +27,7 @@ DAY = "day"
 _EXPLORE = "explore_"  # prefix of the columns of Exploration
 _TYPES: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
+    bytes: pa.binary(),
     str: pa.string(),
     Name: pa.string(),
     Hex16: pa.string(),
@@ -119,5 +120,7 @@ def _filled(values: list[Any], field: msgspec.structs.FieldInfo) -> list[Any]:
 
 
 def _exploration(values: tuple[Any, ...]) -> Exploration | None:
-    policy, *lists = values
-    return None if policy is None else Exploration(policy, *map(tuple, lists))
+    if values[0] is None:  # the policy
+        return None
+    filled = zip(values, _EXPLORATION, strict=True)
+    return Exploration(*(_filled([value], field)[0] for value, field in filled))

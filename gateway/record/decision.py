@@ -40,18 +40,62 @@ class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Exploration(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How the served choices were drawn, per row; enough to replay the draw."""
+    """How the served choices were drawn: ``d`` decisions of ``slots`` slots over ``n`` candidates.
 
-    policy: str
-    greedy: tuple[Int64, ...]
-    served: tuple[Int64, ...]
+    `gateway.record.replay` makes the same decisions from it again, given the salt.  Candidates are
+    numbered by their place in the request (columns: in the row).
+    """
+
+    policy: str  # kind of policy
+    greedy: tuple[Int64, ...]  # d x slots; -1 where fewer candidates than slots could be served
+    served: tuple[Int64, ...]  # d x slots
+    # d x slots: of what was served, given the slots before it; 1 where it was not drawn.
     propensity: tuple[float, ...]
-    closed: tuple[str, ...]  # why a row was not open to exploration; "" where it was
+    closed: tuple[str, ...]  # d: why it was not open to exploration; "" where it was
+    kind: str = "single"
+    mode: str = "on"  # off | shadow | apprentice | on: estimates may use rows of "on" only
+    slots: Int64 = 1
+    proposed: tuple[Int64, ...] = ()  # d x slots: what was drawn; empty: it is what was served
+    p_proposed: tuple[float, ...] = ()  # as ``propensity``, of what was drawn; empty likewise
+    log_p: tuple[float, ...] = ()  # d: of the whole slate that was drawn
+    p_greedy: tuple[float, ...] = ()  # d: probability of the whole greedy slate
+    expected_regret: tuple[float, ...] = ()  # d: score given up in expectation
+    components: tuple[str, ...] = ()  # d: which part of the policy drew it
+    # Probability to be in the first slot: d x n if those are 256 at most, else the largest of the
+    # first decision; with their candidates if they are not all.
+    p_first: tuple[float, ...] = ()
+    p_first_of: tuple[Int64, ...] = ()
+    # What a replay needs.
+    settings: str = ""  # `explore` of the manifest, JSON
+    config: str = ""  # its digest, part of every key
+    algorithm: str = ""
+    salt: str = ""  # which one, not itself
+    # d: keyed hash of the sticky unit, or of the client's id and "/" the decision; "": the
+    # prediction itself is what the draw hangs on.
+    units: tuple[str, ...] = ()
+    epoch: Int64 = 0  # of sticky units
+    candidates: Int64 = 0  # n
+    ids: bytes = b""  # d x n: int64, little-endian, or elements after their lengths; empty: columns
+    ids_are_text: bool = False
+    scores: bytes = b""  # d x n: float32 or float64, little-endian, as the model gave them
+    eligible: bytes = b""  # d x n, one byte each; empty: all
+    extra: bytes = b""  # d x n float64: pool quota, or the model's own distribution; cost: d
 
     @property
     def changed(self) -> bool:
-        """Whether any row was served something else than the model's own choice."""
-        return self.greedy != self.served
+        """Whether anybody was served something else than the model's own choice by chance."""
+        return self.mode == "on" and self.greedy != self.served
+
+    @property
+    def explored(self) -> int:
+        """Decisions in which something else than the model's own choice was drawn and served."""
+        if not self.changed:
+            return 0
+        slots = max(self.slots, 1)
+        return sum(
+            self.greedy[at : at + slots] != self.served[at : at + slots]
+            for at in range(0, len(self.greedy), slots)
+        )
 
 
 class Stages(msgspec.Struct, frozen=True, array_like=True, gc=False):

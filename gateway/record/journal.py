@@ -82,6 +82,11 @@ class Journal:
         """Records appended and not yet committed."""
         return len(self._buffer)
 
+    @property
+    def filled_share(self) -> float:
+        """How much of the buffer is taken."""
+        return self._buffered_bytes / _BUFFER_BYTES_MAX
+
     def append(self, body: bytes) -> None:
         """Buffer one encoded record; `commit` makes it durable."""
         self._buffer.append(body)

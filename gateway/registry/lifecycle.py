@@ -225,7 +225,6 @@ def build_table(snapshot: Snapshot, plan: Plan) -> RoutingTable | None:
         shadow=plan.shadow,
         previous=plan.previous,
         dry_run=old.dry_run if old else (),
-        explore=old.explore if old else True,
         loaded=plan.loaded,
     )
 

@@ -21,7 +21,6 @@ class RoutingTable(msgspec.Struct, frozen=True):
     shadow: str | None = None  # runs in the evaluator only
     previous: str | None = None  # what `rollback` returns to
     dry_run: tuple[str, ...] = ()  # guards that judge and record but never act
-    explore: bool = True  # the kill switch; False serves the greedy choice
     loaded: bool = True  # False: taken off the data plane; the rest says what comes back
 
     def ref(self, version: str) -> VersionRef | None:

@@ -152,7 +152,7 @@ class Batcher:
             _run_or_die,
             microbatch,
             self._die,
-            closed=self._exploration_closed() if version.explorer is not None else None,
+            closed=self._exploration_closed() if version.chooser is not None else None,
             is_hurried=is_hurried,
         )
         self._over_ns = self._began_ns + version.cost.estimate_ns(microbatch.rows)

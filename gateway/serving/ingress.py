@@ -219,6 +219,8 @@ class Ingress:
             "explored": verdicts.explored > 0,
             "deadline_left_us": answer.left_ns // NS_PER_US,
         }
+        if verdicts.explore_closed:
+            parameters["explore_closed"] = verdicts.explore_closed
         if answer.fallback_reason:
             parameters["fallback_reason"] = answer.fallback_reason
         if answer.cache_age_ns:

@@ -192,7 +192,7 @@ def _is_good(judged: Judged) -> bool:
         judged.outputs is not None
         and not judged.skipped_guards
         and all(verdict.is_clear for verdict in judged.verdicts)
-        and (judged.choices is None or not judged.choices.explored.any())
+        and (judged.decided is None or not judged.decided.choices.explored.any())
     )
 
 

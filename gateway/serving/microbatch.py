@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.registry.routing import RoutingTable
+from gateway.serving.chooser import NOTHING_ASKED, Asked, Decided
 from gateway.serving.versions import LoadedVersion
-from guards.explore.choices import Choices
 from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows
@@ -38,6 +38,7 @@ class Item:
     fingerprint: bytes = b""  # of the inputs, keyed; see `fingerprint`
     is_fallback: bool = False  # asked as a rung of the ladder: judged before, never explored
     is_alone: bool = False  # a suspect: nobody else may be hurt by it
+    asked: Asked = NOTHING_ASKED  # what it says of its choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,9 @@ class Judged:
     predicted: NDArray[Any] | None
     verdicts: tuple[Verdict, ...]  # empty when no guard has anything to say
     p_values: NDArray[Any] | None
-    choices: Choices | None
-    stop: str  # why there is no usable answer: the guard's name, model_error or deadline
+    decided: Decided | None
+    # Why there is no usable answer: the guard's name, model_error, deadline, nothing_to_serve ...
+    stop: str
     is_rejected: bool  # the guard says no, and no fallback either
     skipped_guards: tuple[str, ...] = ()  # there was no time for them
     is_judged_after: bool = False  # what stopped it had seen an answer of the model
@@ -119,7 +121,7 @@ class Microbatch:
         self._stopped: dict[int, _Stop] = {}  # by item
         self._outputs: Arrays | None = None
         self._is_whole = False
-        self._choices: Choices | None = None
+        self._decided: dict[int, Decided] = {}  # by item
         self._skipped_guards: tuple[str, ...] = ()
 
     def run(self, *, closed: str | None, is_hurried: bool) -> list[Judged]:
@@ -140,7 +142,7 @@ class Microbatch:
         self._guard_outputs()
         inferred_ns = now_ns()
         self._explore(closed)
-        explored_ns = now_ns() if self._choices is not None else 0
+        explored_ns = now_ns() if self._decided else 0
         return self._split(
             Stamps(self.rows, dequeued_ns, guarded_ns, inferred_ns, explored_ns, self._is_whole)
         )
@@ -285,17 +287,37 @@ class Microbatch:
         return self._outputs[self._version.judged_output.name].reshape(self.rows, -1)
 
     def _explore(self, closed: str | None) -> None:
-        """Draw the served choice per row; any veto is known before the draw."""
-        explorer = self._version.explorer
-        if explorer is None or self._outputs is None or self._is_fallback:
+        """Choose what each answered item is served; any veto is known before the draw."""
+        chooser = self._version.chooser
+        if chooser is None or self._outputs is None or self._is_fallback:
             return
-        closed = closed or (None if self._table.explore else "kill_switch")
-        guarded = np.zeros(self.rows, dtype=np.uint8)
-        for verdict in self._verdicts:
-            guarded |= verdict.actions
-        veto = [closed or ("guard" if row else None) for row in guarded.tolist()]
-        keys = [f"{item.prediction_id}/{row}" for item in self._items for row in range(item.rows)]
-        self._choices = explorer.decide(self._answer(), keys, closed=veto)
+        going, parts = [], []
+        for i, (start, stop) in enumerate(self._bounds()):
+            if i in self._stopped:
+                continue
+            item = self._items[i]
+            part = chooser.part(
+                item.prediction_id,
+                item.asked,
+                item.inputs,
+                {name: array[start:stop] for name, array in self._outputs.items()},
+                guarded=self._guarded(start, stop),
+                closed=closed,
+            )
+            if part is None:
+                self._stopped[i] = _Stop("nothing_to_serve")
+            else:
+                going.append(i)
+                parts.append(part)
+        if parts:
+            self._decided = dict(zip(going, chooser.choose(parts), strict=True))
+
+    def _guarded(self, start: int, stop: int) -> NDArray[np.bool_] | None:
+        """Mark the rows of an item that a guard did not simply allow; None: there are none."""
+        said = [verdict for verdict in self._verdicts if not verdict.is_clear]
+        if not said:
+            return None
+        return np.asarray(sum(verdict.actions[start:stop] for verdict in said) > 0)
 
     def _split(self, stamps: Stamps) -> list[Judged]:
         """Give every item its own rows."""
@@ -317,9 +339,7 @@ class Microbatch:
                     predicted=None if outputs is None or classes is None else classes[start:stop],
                     verdicts=tuple(v.rows(start, stop) for v in said),
                     p_values=None if p_values is None else p_values[start:stop],
-                    choices=None
-                    if halt is not None or self._choices is None  # it is not what goes out
-                    else self._choices.rows(start, stop),
+                    decided=self._decided.get(i),
                     stop="" if halt is None else halt.why,
                     is_rejected=halt is not None and halt.is_rejected,
                     skipped_guards=self._skipped_guards,

@@ -18,6 +18,7 @@ from gateway.errors import (
     BreakerOpenError,
     DeadlineError,
     GatewayError,
+    NothingToServeError,
     RejectedError,
     ShedError,
     SuspectError,
@@ -27,13 +28,19 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher, Gone
 from gateway.serving.breaker import Breakers, Call
+from gateway.serving.chooser import Decided
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged
 from gateway.serving.protocol import Envelope
-from gateway.serving.requested import check_counts, check_outputs, pick_outputs
+from gateway.serving.requested import (
+    asked_of_choice,
+    check_counts,
+    check_outputs,
+    pick_outputs,
+)
 from gateway.serving.suspects import Suspects
 from gateway.serving.verdicts import Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
@@ -148,6 +155,8 @@ class Pipeline:
         if judged.stop == "not_text":
             problem = "inputs: the model takes text, and an element of BYTES is not UTF-8"
             raise BadRequestError(problem, code="not_text")
+        if judged.stop == "nothing_to_serve":
+            raise NothingToServeError
         if judged.stop:
             return await self._fall_back(judged.stop, progress, deadline_ns)
         self._ladder.remember(version, item, judged)
@@ -165,7 +174,9 @@ class Pipeline:
         check_outputs(envelope, version)
         inputs, rows = decode_inputs(envelope, version.manifest.signature)
         check_counts(envelope, version, rows)
-        item = Item(request.prediction_id, inputs, rows, self._fingerprints.of(inputs))
+        fingerprint = self._fingerprints.of(inputs)
+        asked = asked_of_choice(envelope, version, fingerprint)
+        item = Item(request.prediction_id, inputs, rows, fingerprint, asked=asked)
         progress.item = item
         progress.decoded_ns = self._now_ns()
         return item, request.arrived_ns + budget
@@ -281,14 +292,15 @@ class Pipeline:
         assert envelope is not None
         assert version is not None
         assert item is not None
-        verdicts = Verdicts(judged, item.rows, is_fallback=fallback is not None)
         if fallback is not None:
             outputs, classes, version = fallback.outputs, fallback.predicted, fallback.version
+            decided = _greedily(version, item, outputs)
         else:
             assert judged is not None
             assert judged.outputs is not None
             assert judged.predicted is not None
-            outputs, classes = judged.outputs, judged.predicted
+            outputs, classes, decided = judged.outputs, judged.predicted, judged.decided
+        verdicts = Verdicts(judged, item.rows, decided)
         return Answer(
             envelope=envelope,
             version=version,
@@ -304,6 +316,24 @@ class Pipeline:
 
 def _model_budget_ns(version: LoadedVersion) -> int:
     return int(version.manifest.expectations.latency_ms * NS_PER_MS)
+
+
+def _greedily(
+    version: LoadedVersion, item: Item, outputs: dict[str, NDArray[Any]]
+) -> Decided | None:
+    """Choose from the answer of a rung; it is never explored.
+
+    Raises:
+        NothingToServeError: no candidate may be served.
+    """
+    if version.chooser is None:
+        return None
+    part = version.chooser.part(
+        item.prediction_id, item.asked, item.inputs, outputs, guarded=None, closed="fallback"
+    )
+    if part is None:
+        raise NothingToServeError
+    return version.chooser.choose([part])[0]
 
 
 def _rejection(judged: Judged) -> RejectedError:

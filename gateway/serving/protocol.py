@@ -98,6 +98,15 @@ class Envelope:
         """Triton's parameter: 1 is the highest, larger is lower, 0 none was given."""
         return int(self.parameters.get("priority", 0))
 
+    @property
+    def may_explore(self) -> bool:
+        """Our parameter ``explore``: false for a subject whose choice must not be randomised.
+
+        Raises:
+            BadRequestError: it is no boolean.
+        """
+        return _flag(self.parameters, "explore", default=True)
+
     def classes_of(self, output: str) -> int:
         """Say how many classes to name in place of the numbers of ``output``; 0: none.
 

@@ -12,7 +12,6 @@ from gateway.record.decision import (
     JUDGED_ROWS_MAX,
     SCHEMA,
     Decision,
-    Exploration,
     Payload,
     Stages,
     Tensor,
@@ -21,6 +20,7 @@ from gateway.record.decision import (
 from gateway.record.ids import new_trace
 from gateway.record.journal import GroupCommitter
 from gateway.serving.codec import DATATYPES, to_bytes
+from gateway.serving.explored import exploration_of
 from gateway.serving.microbatch import Judged
 from gateway.serving.pipeline import Answer, Progress
 from gateway.serving.statistics import Statistics
@@ -99,7 +99,9 @@ class Recording:
                     if reasons
                     else "",
                     predicted=_bounded(None if answer is None else answer.predicted),
-                    exploration=_exploration(progress, answer),
+                    exploration=None
+                    if answer is None
+                    else exploration_of(answer.verdicts.decided, answer.version.chooser),
                     capture_share=share,
                     payload=_payload(progress, answer) if captured else None,
                     skipped_guards=verdicts.skipped_guards,
@@ -135,7 +137,7 @@ class Recording:
 
 def _verdicts(progress: Progress) -> Verdicts:
     rows = progress.item.rows if progress.item is not None else 0
-    return Verdicts(progress.judged, rows, is_fallback=True)
+    return Verdicts(progress.judged, rows, None)
 
 
 def _stages(arrived_ns: int, decoded_ns: int, judged: Judged | None, finished_ns: int) -> Stages:
@@ -157,21 +159,6 @@ def _stages(arrived_ns: int, decoded_ns: int, judged: Judged | None, finished_ns
 
 def _bounded(values: NDArray[Any] | None) -> tuple[float, ...]:
     return () if values is None else tuple(values[:JUDGED_ROWS_MAX].tolist())
-
-
-def _exploration(progress: Progress, answer: Answer | None) -> Exploration | None:
-    judged = progress.judged
-    if answer is None or judged is None or judged.choices is None or progress.fallback is not None:
-        return None
-    choices = judged.choices
-    assert progress.version is not None
-    return Exploration(
-        policy=progress.version.manifest.explore.kind,
-        greedy=tuple(choices.greedy[:, 0].tolist()),
-        served=tuple(choices.served[:, 0].tolist()),
-        propensity=tuple(choices.propensity[:, 0].tolist()),
-        closed=tuple(reason or "" for reason in choices.reasons),
-    )
 
 
 def _is_captured(prediction_id: str, share: float) -> bool:

@@ -24,6 +24,7 @@ from gateway.registry.database import open_database
 from gateway.registry.deaths import Deaths
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
+from gateway.registry.switches import Switch, Switches
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
 from gateway.serving.breaker import Breakers
@@ -37,10 +38,12 @@ from gateway.serving.pipeline import Pipeline
 from gateway.serving.recording import Recording
 from gateway.serving.statistics import Statistics, VersionStats, total
 from gateway.serving.suspects import Suspects
+from gateway.serving.switch import ExploreGate
 from gateway.serving.versions import LoadedVersion, Versions
 
 BEAT_S = 0.25
 DEATHS_CHECK_S = 0.5
+SWITCH_CHECK_S = 0.5  # off must be off everywhere within a second
 log = logging.getLogger(__name__)
 
 CountsByReplica = Callable[[], Awaitable[list[list[VersionStats]]]]
@@ -88,9 +91,16 @@ class Replica:
             Deaths(config.database_url),
             has_siblings=config.serving.replicas > 1,
         )
+        self._switches = Switches(config.database_url)
+        self._explore_gate = ExploreGate(
+            is_healthy=lambda: journal.healthy, filled_share=lambda: journal.filled_share
+        )
+        await self._look_at_switch()
         store = ArtifactStore(config.artifacts_url)
         self._versions = Versions(
-            lambda digest: store.fetch(digest, config.bundle_cache_dir), salt=salt
+            lambda digest: store.fetch(digest, config.bundle_cache_dir),
+            salt=salt,
+            replicas=config.serving.replicas,
         )
         await self._versions.apply(await asyncio.to_thread(self._tables.first))
         ingress = self._build(feedback)
@@ -98,18 +108,22 @@ class Replica:
         await asyncio.to_thread(self._suspects.refresh)
         self._chores = [
             asyncio.create_task(chore)
-            for chore in (self._follow(), self._follow_deaths(), self._beat())
+            for chore in (
+                self._follow(),
+                self._follow_deaths(),
+                self._follow_switch(),
+                self._beat(),
+            )
         ]
 
     def _build(self, feedback: Feedback) -> Ingress:
         """Wire the request path."""
         settings = self._config.serving
-        journal = self._journal.journal
         batcher = Batcher(
             ThreadPoolExecutor(1, thread_name_prefix="infer"),
             max_rows=settings.max_batch_rows,
             inline_below_us=settings.inline_below_us,
-            exploration_closed=lambda: None if journal.healthy else "journal",
+            exploration_closed=self._explore_gate.closed,
             count_batch=self._statistics.count_batch,
             lane=self._flight.lane(0),
         )
@@ -153,6 +167,10 @@ class Replica:
     async def route(self, table: bytes) -> int:
         """Take a pushed routing table; return the revision that serves afterwards."""
         return await self._switch(msgspec.json.decode(table, type=RoutingTable))
+
+    async def explore(self, switch: bytes) -> int:
+        """Take a pushed state of the kill switch; return the revision that holds afterwards."""
+        return self._explore_gate.turn(msgspec.json.decode(switch, type=Switch))
 
     def versions(self) -> dict[str, Any]:
         """Say what serves here: for status and tests."""
@@ -201,6 +219,19 @@ class Replica:
                 await asyncio.to_thread(self._suspects.refresh)
             except Exception:
                 log.exception("what is known of deaths is not renewed")
+
+    async def _follow_switch(self) -> None:
+        """Look at the kill switch, so that a push that is lost is no matter."""
+        while True:
+            await asyncio.sleep(SWITCH_CHECK_S)
+            await self._look_at_switch()
+
+    async def _look_at_switch(self) -> None:
+        """Keep what was known while the database is away; nothing known means off."""
+        try:
+            self._explore_gate.turn(await asyncio.to_thread(self._switches.of, self._model))
+        except SQLAlchemyError as error:
+            log.warning("the kill switch cannot be read: %s", type(error).__name__)
 
     async def _beat(self) -> None:
         """Show whoever looks from outside that the event loop turns."""

@@ -5,6 +5,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gateway.errors import BadRequestError
+from gateway.serving.chooser import NOTHING_ASKED, Asked
 from gateway.serving.classification import check_classes, top_classes
 from gateway.serving.protocol import Envelope
 from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
@@ -28,6 +29,28 @@ def check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
         if envelope.classes_of(output.name) and not has_numbers:
             problem = "outputs: classification needs an output of the model that holds numbers"
             raise BadRequestError(problem, code="bad_parameter")
+
+
+def asked_of_choice(envelope: Envelope, version: LoadedVersion, fingerprint: bytes) -> Asked:
+    """Read what a request says of its choice.
+
+    Args:
+        envelope: The request.
+        version: That is asked.
+        fingerprint: Of the inputs: the same id with others is another request.
+
+    Raises:
+        BadRequestError: ``explore`` is no boolean.
+    """
+    if version.chooser is None:
+        return NOTHING_ASKED
+    unit = version.chooser.settings.unit
+    named = None
+    if unit is not None and unit.parameter is not None:
+        given = envelope.parameters.get(unit.parameter)
+        named = None if given is None else str(given)
+    own = None if envelope.id is None else f"{envelope.id}|{fingerprint.hex()}"
+    return Asked(own, named, not envelope.may_explore)
 
 
 def check_counts(envelope: Envelope, version: LoadedVersion, rows: int) -> None:

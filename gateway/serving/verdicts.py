@@ -7,21 +7,23 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from gateway.serving.chooser import Decided
 from gateway.serving.microbatch import Judged
+from guards.explore.choices import NOBODY
 from guards.verdict import Action
 
-VERDICT, P_VALUE = "handrail.verdict", "handrail.p_value"
-PROPENSITY, CHOICE, REASONS = "handrail.propensity", "handrail.choice", "handrail.reasons"
-EXTRA_OUTPUTS = frozenset({VERDICT, P_VALUE, PROPENSITY, CHOICE, REASONS})
+VERDICT, P_VALUE, REASONS = "handrail.verdict", "handrail.p_value", "handrail.reasons"
+SERVED, CHOICE, PROPENSITY = "handrail.served", "handrail.choice", "handrail.propensity"
+EXTRA_OUTPUTS = frozenset({VERDICT, P_VALUE, REASONS, SERVED, CHOICE, PROPENSITY})
 
 
 class Verdicts:
     """Reads one request's verdicts; nothing is computed before somebody asks."""
 
-    def __init__(self, judged: Judged | None, rows: int, *, is_fallback: bool) -> None:
+    def __init__(self, judged: Judged | None, rows: int, decided: Decided | None) -> None:
         self._judged = judged
         self._rows = rows
-        self._is_fallback = is_fallback  # then nothing was explored
+        self.decided = decided  # of the answer that goes out; None: it is no choice
 
     @property
     def skipped_guards(self) -> tuple[str, ...]:
@@ -52,10 +54,15 @@ class Verdicts:
 
     @property
     def explored(self) -> int:
-        """Rows whose served choice was drawn instead of the greedy one."""
-        if self._is_fallback or self._judged is None or self._judged.choices is None:
-            return 0
-        return int(self._judged.choices.explored.sum())
+        """Decisions in which something else than the greedy choice was drawn and served."""
+        return 0 if self.decided is None else int(self.decided.choices.explored.sum())
+
+    @property
+    def explore_closed(self) -> str:
+        """The first reason why a decision was not randomised; "" where all were, or none is."""
+        if self.decided is None:
+            return ""
+        return next((why for why in self.decided.choices.reasons if why is not None), "")
 
     def reasons(self) -> dict[int, list[dict[str, Any]]]:
         """Why, by row; strange rows only."""
@@ -68,13 +75,17 @@ class Verdicts:
         return why
 
     def default_outputs(self) -> dict[str, NDArray[Any]]:
-        """Outputs that go out unasked: the served choice and its propensity, where it was drawn."""
-        if self._is_fallback or self._judged is None or self._judged.choices is None:
+        """Outputs that go out unasked: what is served and its propensity, where it is a choice."""
+        if self.decided is None:
             return {}
-        return {CHOICE: self.output(CHOICE), PROPENSITY: self.output(PROPENSITY)}
+        named = () if self.decided.ids is None else (SERVED,)
+        return {name: self.output(name) for name in (*named, CHOICE, PROPENSITY)}
 
     def output(self, name: str) -> NDArray[Any]:
-        """Build one of `EXTRA_OUTPUTS`, one value per row; NaN or -1 where there is none."""
+        """Build one of `EXTRA_OUTPUTS`; NaN or -1 where there is none.
+
+        One value per row; of a choice per decision, and of a slate (decisions, slots).
+        """
         if name == VERDICT:
             return self.actions
         if name == P_VALUE:
@@ -84,7 +95,19 @@ class Verdicts:
             why = self.reasons()
             told = [orjson.dumps(why.get(row, [])) for row in range(self._rows)]
             return np.array([*told, None], dtype=object)[:-1]
-        choices = None if self._is_fallback or self._judged is None else self._judged.choices
+        if self.decided is None:
+            return np.full(self._rows, np.nan if name == PROPENSITY else -1)
         if name == PROPENSITY:
-            return np.full(self._rows, np.nan) if choices is None else choices.propensity[:, 0]
-        return np.full(self._rows, -1, dtype=np.int64) if choices is None else choices.served[:, 0]
+            found: NDArray[Any] = self.decided.choices.propensity
+        elif name == CHOICE or self.decided.ids is None:
+            found = self.decided.choices.served
+        else:
+            found = _named(self.decided.ids, self.decided.choices.served)
+        return found[:, 0] if self.decided.is_single else found
+
+
+def _named(ids: NDArray[Any], served: NDArray[np.int64]) -> NDArray[Any]:
+    """Put the ids in the place of candidates; where there is none, -1 or no text at all."""
+    named = np.take_along_axis(ids, np.maximum(served, 0), axis=1)
+    named[served == NOBODY] = b"" if ids.dtype == object else -1
+    return named

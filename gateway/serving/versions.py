@@ -15,8 +15,8 @@ from gateway.errors import GatewayError, NotReadyError, UnknownModelError
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.answer_cache import AnswerCache
 from gateway.serving.chain import GuardChain
+from gateway.serving.chooser import Chooser
 from gateway.serving.cost import BatchCost
-from guards.explore.explorer import Explorer
 from models.bundle import Bundle, load_golden, load_guards, open_verified
 from models.errors import ModelError, StickyDeviceError
 from models.features import feature_rows
@@ -46,8 +46,8 @@ class LoadedVersion:
     manifest: Manifest
     runtime: Runtime
     chain: GuardChain
-    explorer: Explorer | None
-    judged_output: TensorSpec  # the output that the output guard, explorer and report look at
+    chooser: Chooser | None  # None: the answer is no choice
+    judged_output: TensorSpec  # the output that the output guard and the report look at
     cost: BatchCost
     limit: RowLimit  # rows that fit into one call
     model_ns: float  # of the model alone, at `TIMED_ROWS`, or at the most that are in time
@@ -88,10 +88,16 @@ class Versions:
     """Follows the routing table; keeps the last one when nobody sends a new one."""
 
     def __init__(
-        self, fetch: Callable[[str], Path], *, salt: bytes, die: Die = end_process
+        self,
+        fetch: Callable[[str], Path],
+        *,
+        salt: bytes,
+        replicas: int = 1,
+        die: Die = end_process,
     ) -> None:
         self._fetch = fetch  # bundle digest -> verified local directory
         self._salt = salt
+        self._replicas = replicas  # that share the budgets of exploration
         self._die = die  # when the device is lost, which no other version can use either
         self._view: View | None = None
         self._switching = asyncio.Lock()
@@ -150,7 +156,8 @@ class Versions:
 
     def _open(self, ref: VersionRef) -> LoadedVersion:
         try:
-            return load_version(ref, self._fetch(ref.digest), salt=self._salt)
+            path = self._fetch(ref.digest)
+            return load_version(ref, path, salt=self._salt, replicas=self._replicas)
         except StickyDeviceError as error:
             self._die(error)
 
@@ -159,7 +166,7 @@ def _is_kept(ref: VersionRef, kept: dict[str, LoadedVersion]) -> bool:
     return ref.version in kept and kept[ref.version].ref.digest == ref.digest
 
 
-def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
+def load_version(ref: VersionRef, path: Path, *, salt: bytes, replicas: int = 1) -> LoadedVersion:
     """Load, check against its golden rows, and time a version and the models of its ladder.
 
     Raises:
@@ -167,10 +174,11 @@ def load_version(ref: VersionRef, path: Path, *, salt: bytes) -> LoadedVersion:
     """
     bundle = open_verified(path, ref.digest)
     chain = GuardChain(load_guards(bundle), bundle.manifest.guards)
-    explore, cache = bundle.manifest.explore, bundle.manifest.cache_rung
+    manifest, cache = bundle.manifest, bundle.manifest.cache_rung
+    is_choice = manifest.explore.kind != "none"
     return replace(
         _load_model(ref, bundle, chain),
-        explorer=Explorer(explore, salt) if explore.kind == "single" else None,
+        chooser=Chooser(manifest, salt, replicas=replicas) if is_choice else None,
         rungs={rung.rung: _load_model(ref, rung, chain) for rung in bundle.rungs},
         cache=AnswerCache(entries=cache.entries, max_age_s=cache.max_age_s) if cache else None,
     )

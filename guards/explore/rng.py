@@ -124,6 +124,15 @@ def item_hashes(ids: NDArray[Any]) -> Hashes:
     return mixed
 
 
+def as_ids(ids: Sequence[int | str]) -> NDArray[Any]:
+    """Write the ids of a manifest as a request has them: text as bytes."""
+    if any(isinstance(item, str) for item in ids):
+        held = np.empty(len(ids), np.object_)
+        held[:] = [str(item).encode() for item in ids]
+        return held
+    return np.array(ids, np.int64)
+
+
 def _counting(length: int) -> Hashes:
     return np.arange(length, dtype=np.uint64)
 

@@ -93,7 +93,9 @@ class SingleExplore(Explored):
     eligible: str | None = Field(
         None, description="Input, BOOL or integer: what may be served is not 0."
     )
-    baseline: str | None = Field(None, description="Input of what an apprentice serves: its id.")
+    baseline: str | None = Field(
+        None, description="Input, integer: not 0 at the action that an apprentice serves."
+    )
     excluded: tuple[Id, ...] = Field((), description="Ids (columns) that are never served.")
     floor: float = Field(
         FLOOR_LEAST, ge=0, le=0.5, description="Least probability of every action; 1/propensity."
@@ -146,7 +148,7 @@ class SlateExplore(Explored):
         None, description="Input, BOOL or integer: what may be served is not 0."
     )
     baseline: str | None = Field(
-        None, description="Input of what an apprentice serves: ids, first slot first."
+        None, description="Input, integer: slot, from 1, that an apprentice gives a candidate."
     )
     excluded: tuple[Id, ...] = Field((), description="Ids that are never served.")
     pinned: dict[int, Id] = Field(

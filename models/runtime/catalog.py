@@ -1,9 +1,12 @@
 """Runtime kind -> loader, written out.  A framework is imported when the first model needs it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from models.bundle import Bundle
+from models.runtime.narrowed import Narrowed
 from models.runtime.protocol import Runtime
+from models.signature import Signature
 
 
 def _load_onnx(bundle: Bundle) -> Runtime:
@@ -44,4 +47,10 @@ def open_runtime(bundle: Bundle) -> Runtime:
     Raises:
         RuntimeFailedError: the framework cannot load it, or not on the device asked for.
     """
-    return LOADERS[bundle.manifest.runtime.kind](bundle)
+    load = LOADERS[bundle.manifest.runtime.kind]
+    signature = bundle.manifest.signature
+    if len(signature.model_inputs) == len(signature.inputs):
+        return load(bundle)
+    own = Signature(inputs=signature.model_inputs, outputs=signature.outputs)
+    manifest = bundle.manifest.model_copy(update={"signature": own})
+    return Narrowed(load(replace(bundle, manifest=manifest)), own)

@@ -193,4 +193,4 @@ TEXT = PLAIN.replace("FP32, shape: [-1, 2], role: probabilities", "BYTES, shape:
 )
 def test_what_needs_numbers_is_refused_where_the_answer_is_text(old: str, new: str) -> None:
     assert parse_manifest(TEXT.encode()).signature.answer.datatype == "BYTES"
-    assert "need an answer of numbers" in refusal(TEXT.replace(old, new, 1))
+    assert "numbers" in refusal(TEXT.replace(old, new, 1))

@@ -17,6 +17,7 @@ from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, local_signing_key, trusted_keys
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
+from gateway.registry.switches import Switch
 from models.bundle import Bundle
 from tests.gateway.registry.bundles import make_bundle
 
@@ -29,6 +30,7 @@ class HandFleet:
     deployed: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     pushed: list[RoutingTable] = field(default_factory=list)
+    switched: list[tuple[str, bool]] = field(default_factory=list)
     shadow_changes: int = 0
     unready: set[str] = field(default_factory=set)
     answers: dict[str, list[str]] = field(default_factory=dict)  # model -> versions
@@ -50,6 +52,10 @@ class HandFleet:
     async def push(self, table: RoutingTable) -> int:
         await asyncio.sleep(self.delays_s.pop(0) if self.delays_s else 0)
         self.pushed.append(table)
+        return self.replicas
+
+    async def explore(self, model: str, switch: Switch) -> int:
+        self.switched.append((model, switch.is_on))
         return self.replicas
 
     async def statistics(self, model: str) -> list[dict[str, Any]]:

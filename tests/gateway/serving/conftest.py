@@ -78,6 +78,7 @@ async def serve() -> AsyncIterator[Serve]:
         max_body_bytes: int = 1 << 20,
         max_in_flight_bytes: int = 1 << 28,
         max_json_bytes: int = 8 << 20,
+        closed: Callable[[], str | None] = lambda: None,
         suspects: Suspects | None = None,
         flight: Flight | None = None,
         **fields: Any,
@@ -92,7 +93,7 @@ async def serve() -> AsyncIterator[Serve]:
                 ThreadPoolExecutor(1),
                 max_rows=256,
                 inline_below_us=inline_below_us,
-                exploration_closed=lambda: None,
+                exploration_closed=closed,
                 count_batch=count,
                 lane=None if flight is None else flight.lane(lane),
             )

@@ -74,7 +74,7 @@ async def test_served_choices_are_drawn_with_the_propensity_that_is_told(
     share = len(explored) / len(open_)
     assert abs(share - EPSILON / CLASSES) < 4 * 0.016
     record = served.kept.decisions[0].exploration
-    assert record.policy == "single"
+    assert record.policy == "epsilon_greedy"
 
 
 async def test_a_repeated_request_is_the_same_decision(
@@ -89,10 +89,10 @@ async def test_a_repeated_request_is_the_same_decision(
         assert one["parameters"]["prediction_id"] == two["parameters"]["prediction_id"]
 
 
-async def test_the_kill_switch_of_the_routing_table_serves_the_greedy_choice(
+async def test_a_closed_gate_serves_the_greedy_choice(
     serve: Any, exploring: Bundle, cancer: Example
 ) -> None:
-    served = await serve(exploring, explore=False)
+    served = await serve(exploring, closed=lambda: "kill_switch")
 
     answers = [await ask(served, row, str(i)) for i, row in enumerate(cancer.test_rows[:60])]
 

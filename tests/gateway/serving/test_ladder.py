@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.answer_cache import AnswerCache
+from gateway.serving.chooser import Decided
 from gateway.serving.cost import RETRY_NS, BatchCost
 from gateway.serving.ladder import LAST_NS, SHARE, Fallback, Ladder
 from gateway.serving.microbatch import Item, Judged, Stamps
 from gateway.serving.versions import LoadedVersion, View, load_version
 from guards.explore.choices import certain
+from guards.explore.decider import Question
 from guards.verdict import Reason, Verdict
 from models.manifest import CacheRung, ConstantRung, ModelRung, VersionRung
 from tests.gateway.registry.bundles import make_bundle
@@ -241,8 +243,16 @@ def verdict(**fields: Any) -> Verdict:
     return Verdict("outlier", np.zeros(1, np.uint8), **fields)
 
 
-UNCHANGED = certain(np.zeros((1, 1), np.int64), candidates=2, reasons=(None,))
-CHOSEN = replace(UNCHANGED, served=np.ones((1, 1), np.int64))
+SCORES = Question(np.zeros((1, 2)))
+UNCHANGED = Decided(
+    certain(np.zeros((1, 1), np.int64), candidates=2, reasons=(None,)),
+    SCORES,
+    ids=None,
+    units=("",),
+    epoch=0,
+    is_single=True,
+)
+CHOSEN = replace(UNCHANGED, choices=replace(UNCHANGED.choices, served=np.ones((1, 1), np.int64)))
 
 
 @pytest.mark.parametrize(
@@ -253,8 +263,8 @@ CHOSEN = replace(UNCHANGED, served=np.ones((1, 1), np.int64))
         # What a guard in dry run says has no action, and counts all the same.
         (replace(GOOD, verdicts=(verdict(reasons={0: (Reason("x", "far"),)}),)), False),
         (replace(GOOD, skipped_guards=("outlier",)), False),
-        (replace(GOOD, choices=CHOSEN), False),
-        (replace(GOOD, choices=UNCHANGED), True),
+        (replace(GOOD, decided=CHOSEN), False),
+        (replace(GOOD, decided=UNCHANGED), True),
         (replace(GOOD, outputs=None, predicted=None, stop="output"), False),
     ],
 )
