@@ -217,6 +217,34 @@ def quarantine(
 
 
 @app.command()
+def guards(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which share of live rows the guards find strange, and whether they may act."""
+    with _client(url, key, state) as client:
+        _tell(client.guards(name), as_json)
+
+
+@app.command()
+def confirm(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    anyway: Annotated[bool, typer.Option(help="Although the figures do not settle it.")] = False,
+    why: Annotated[str, typer.Option(help="Reason, kept in the audit.")] = "",
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the outlier guard of a new model stop rows: its false alarms on live traffic hold."""
+    with _client(url, key, state) as client:
+        _tell(client.confirm(name, anyway=anyway, why=why), as_json)
+
+
+@app.command()
 def explore(
     to: Annotated[Literal["on", "off", "status"], typer.Argument(help="The kill switch.")],
     name: Annotated[str | None, typer.Argument(help="Model; none: all of them.")] = None,

@@ -146,6 +146,16 @@ class Client:
         path = "/api/v1/explore" if model is None else f"/api/v1/models/{model}/explore"
         return self._json("POST", path, json={"on": on, "why": why})
 
+    def guards(self, model: str) -> list[Json]:
+        """Tell which share of live rows the guards of a model find strange, and which may act."""
+        found: list[Json] = self._json("GET", f"/api/v1/models/{model}/guards")["guards"]
+        return found
+
+    def confirm(self, model: str, *, anyway: bool = False, why: str = "") -> Json:
+        """Let the outlier guard of a model act, if its false alarms keep the promise."""
+        body = {"anyway": anyway, "why": why}
+        return self._json("POST", f"/api/v1/models/{model}/guards/outlier/confirm", json=body)
+
     def promote(self, model: str, version: str | None = None, *, why: str = "") -> Json:
         """Make a version live; None: the shadow."""
         body = {"why": why} if version is None else {"version": version, "why": why}

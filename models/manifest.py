@@ -82,6 +82,14 @@ class GuardsSpec(Settings):
     outlier: OutlierSettings | None = None  # None: no fitted state, no guard
     output: OutputSettings = OutputSettings()
 
+    @property
+    def to_confirm(self) -> tuple[str, ...]:
+        """Guards that would stop rows by chance, and only may once their rate is confirmed."""
+        settings = self.outlier
+        if settings is None or settings.action not in ("fallback", "reject"):
+            return ()
+        return ("outlier",) if settings.dry_run == "until_confirmed" else ()
+
 
 class Capture(Settings):
     """Which share of payloads is kept as evidence."""

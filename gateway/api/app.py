@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from gateway.api.access import MODELS_PATH, Access
 from gateway.api.explore import ExploreRoutes
 from gateway.api.fleet import Fleet
+from gateway.api.guards import GuardRoutes
 from gateway.api.limit import BodyLimit
 from gateway.api.management import ManagementRoutes
 from gateway.api.problems import install_problems
@@ -63,6 +64,7 @@ def build_api(
         RepositoryRoutes(registry, fleet, rollout),
         ProtocolRoutes(registry, fleet),
         management,
+        GuardRoutes(registry, rollout, report=report),
         QuarantineRoutes(registry, deaths),
         ExploreRoutes(registry, fleet, Switches(config.database_url)),
     ):

@@ -225,6 +225,7 @@ def _described(change: Change) -> Json:
         "live": table.live,
         "shadow": table.shadow,
         "previous": table.previous,
+        "dry_run": list(table.dry_run),
         "acknowledged": change.acknowledged,
     }
 

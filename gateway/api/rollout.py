@@ -81,6 +81,20 @@ class Rollout:
 
         return await self._to_the_end(model, decide, who=who)
 
+    async def confirm(self, model: str, guard: str, *, version: str, who: str, why: str) -> Change:
+        """Let a guard of the live version act that was in dry run.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            ConflictError: another version is live, or the guard waits for nothing.
+            NotReadyError: no replica has heard of it yet; the registry stands.
+        """
+
+        def decide() -> RoutingTable:
+            return self._registry.confirm(model, guard, version=version, who=who, why=why)
+
+        return await self._to_the_end(model, decide, who=who)
+
     async def load(self, model: str, *, who: str) -> None:
         """Let a model answer: its live version, or the newest one if it has none.
 

@@ -23,6 +23,8 @@ class Sums:
     flagged: int = 0
     rejected: int = 0
     explored: int = 0
+    judged: int = 0  # rows, by the outlier guard
+    strange: int = 0  # of those
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ requests is read from a few hundred numbers.
 
 import math
 from hashlib import blake2b
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from gateway.record.decision import Decision
+import msgspec
+
+from gateway.record.decision import JUDGED_ROWS_MAX, Decision
 
 BIN_RATIO = 1.01  # between the ends of a bin: what is read from bins is right to 1 %
 
@@ -52,6 +54,8 @@ class Judged(NamedTuple):
     flagged: int
     rejected: int
     explored: int
+    judged: int
+    strange: int
     captured: bool
     arrived_ns: int
     finished_ns: int
@@ -79,6 +83,8 @@ class Judged(NamedTuple):
             decision.flagged,
             decision.rejected,
             explored,
+            sum(not math.isnan(p) for p in decision.p_values),
+            _strange(decision.reasons),
             decision.payload is not None,
             decision.arrived_ns,
             decision.stages.finished_ns,
@@ -107,4 +113,25 @@ class Judged(NamedTuple):
     @property
     def sums(self) -> tuple[int, ...]:
         """What it adds to its cell, in the order of `tables.SUMS`."""
-        return 1, self.rows, self.kept_rows, self.flagged, self.rejected, self.explored
+        return (
+            1,
+            self.rows,
+            self.kept_rows,
+            self.flagged,
+            self.rejected,
+            self.explored,
+            self.judged,
+            self.strange,
+        )
+
+
+def _strange(reasons: str) -> int:
+    """Count the rows that the outlier guard judged strange, of those whose p-value is kept."""
+    if not reasons:
+        return 0
+    by_row: dict[str, list[dict[str, Any]]] = msgspec.json.decode(reasons)
+    return sum(
+        int(row) < JUDGED_ROWS_MAX
+        and any(why["guard"] == "outlier" and why["kind"] != "guard_failed" for why in told)
+        for row, told in by_row.items()
+    )

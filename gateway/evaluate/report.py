@@ -44,6 +44,7 @@ class VersionReport(Settings):
     latency_p50_ms: float | None  # of the answers; right to 1 %
     latency_p99_ms: float | None
     accuracy: Share  # of the rows that it answered itself and that have a label
+    strange: Share  # of the rows that the outlier guard judged; also while it may not act
 
 
 class ShadowReport(Settings):
@@ -128,7 +129,8 @@ def _live_since(registry: Registry, table: RoutingTable) -> int:
             for entry in registry.audit(table.model)
             if entry.version == table.live
             and entry.to_state == "live"
-            and entry.from_state != "unloaded"  # it was live before, and what it did then counts
+            # It was live before, and what it did then counts.
+            and entry.from_state not in ("unloaded", "live")
         ),
         default=0,
     )
@@ -155,6 +157,7 @@ def _version(
         latency_p50_ms=_ms(answers.duration_ns(0.50)),
         latency_p99_ms=_ms(answers.duration_ns(0.99)),
         accuracy=_share(right, alpha),
+        strange=_share(Hits(total.strange, total.judged), alpha),
     )
 
 

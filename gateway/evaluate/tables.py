@@ -87,6 +87,8 @@ requests = Table(
     Column("flagged", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
     Column("explored", BigInteger, nullable=False),
+    Column("judged", BigInteger, nullable=False),  # rows, by the outlier guard
+    Column("strange", BigInteger, nullable=False),
     Column("captured", Boolean, nullable=False),
     Column("arrived_ns", BigInteger, nullable=False),  # Unix
     Column("finished_ns", BigInteger, nullable=False),  # after arrival
@@ -122,6 +124,8 @@ counts = Table(
     Column("flagged", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
     Column("explored", BigInteger, nullable=False),
+    Column("judged", BigInteger, nullable=False),  # rows, by the outlier guard
+    Column("strange", BigInteger, nullable=False),
     **_CLUSTERED,
 )
 

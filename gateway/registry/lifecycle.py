@@ -96,6 +96,7 @@ class Plan:
     shadow: str | None
     previous: str | None
     arrival: VersionRow | None = None  # a version that was not there before
+    confirms: str | None = None  # a guard that may act from now on
     loaded: bool = True
 
 
@@ -197,6 +198,8 @@ def allowed_steps(snapshot: Snapshot, plan: Plan) -> list[Step]:
     """
     states: dict[str, State | None] = {v: row.state for v, row in snapshot.versions.items()}
     steps = []
+    if plan.confirms is not None and plan.live is not None:
+        return [Step(plan.live, states[plan.live], "live")]
     for move in plan.moves:
         state = states.get(move.version)
         if move.to not in TRANSITIONS[state]:
@@ -217,6 +220,10 @@ def build_table(snapshot: Snapshot, plan: Plan) -> RoutingTable | None:
     old = snapshot.table
     placed = [v for v in (plan.live, plan.previous, plan.shadow) if v is not None]
     rungs = [rung for version in placed for rung in rung_versions(snapshot.row(version).manifest)]
+    confirmed = () if old is None else old.confirmed
+    if plan.confirms is not None:
+        confirmed = (*confirmed, plan.confirms)
+    to_confirm = snapshot.row(plan.live).manifest.guards.to_confirm
     return RoutingTable(
         model=snapshot.model,
         revision=snapshot.revision + 1,
@@ -224,7 +231,8 @@ def build_table(snapshot: Snapshot, plan: Plan) -> RoutingTable | None:
         versions=tuple(_refs(snapshot, [*placed, *rungs])),
         shadow=plan.shadow,
         previous=plan.previous,
-        dry_run=old.dry_run if old else (),
+        dry_run=tuple(guard for guard in to_confirm if guard not in confirmed),
+        confirmed=confirmed,
         loaded=plan.loaded,
     )
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import ConflictError, UnknownModelError
 from gateway.registry import tables
 from gateway.registry.artifacts import ArtifactStore
+from gateway.registry.confirming import plan_confirmation
 from gateway.registry.database import reading
 from gateway.registry.lifecycle import (
     Plan,
@@ -120,6 +121,29 @@ class Registry:
         """Take a version out of service for good; None if nobody is live afterwards."""
         return self._change(
             model, lambda snapshot: plan_rejection(snapshot, version), who=who, why=why
+        )
+
+    def confirm(self, model: str, guard: str, *, version: str, who: str, why: str) -> RoutingTable:
+        """Let a guard act that was in dry run; again is fine.
+
+        Args:
+            model: Whose guard.
+            guard: Its name.
+            version: The live version, whose false alarms were looked at.
+            who: Confirms it.
+            why: With what was seen; kept in the audit.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            ConflictError: another version is live, or the guard waits for nothing.
+        """
+        return _present(
+            self._change(
+                model,
+                lambda snapshot: plan_confirmation(snapshot, guard, version=version),
+                who=who,
+                why=why,
+            )
         )
 
     def load(self, model: str, *, who: str) -> RoutingTable:

@@ -21,6 +21,7 @@ class RoutingTable(msgspec.Struct, frozen=True):
     shadow: str | None = None  # runs in the evaluator only
     previous: str | None = None  # what `rollback` returns to
     dry_run: tuple[str, ...] = ()  # guards that judge and record but never act
+    confirmed: tuple[str, ...] = ()  # guards that may act: their false alarms were confirmed
     loaded: bool = True  # False: taken off the data plane; the rest says what comes back
 
     def ref(self, version: str) -> VersionRef | None:

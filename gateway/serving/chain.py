@@ -28,7 +28,7 @@ class GuardChain:
         self.optional: tuple[str, ...] = ()
         if spec.outlier is not None and spec.outlier.action in ("allow", "flag"):
             self.optional = ("outlier",)
-        is_outlier_dry = spec.outlier is not None and spec.outlier.dry_run
+        is_outlier_dry = spec.outlier is not None and spec.outlier.dry_run is True
         self._always_dry = frozenset({"outlier"} if is_outlier_dry else ())
 
     def check_inputs(

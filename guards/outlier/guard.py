@@ -64,7 +64,11 @@ class OutlierSettings(Settings):
         default=False, description="Rows that are too typical are strange as well."
     )
     action: ActionName = Field(default="flag", description="What a strange row leads to.")
-    dry_run: bool = Field(default=False, description="Judge and record, but allow every row.")
+    dry_run: bool | Literal["until_confirmed"] = Field(
+        default="until_confirmed",
+        description="Judge and record, but allow every row.  until_confirmed: as long as nobody "
+        "confirmed the false alarms on live traffic, if strange rows would be stopped.",
+    )
     on_error: Literal["open", "closed"] = Field(
         default="open", description="What happens to a row if the guard itself fails."
     )
@@ -125,7 +129,7 @@ class OutlierGuard:
             self.p_values,
             calibration.threshold,
         )
-        self._action = Action.ALLOW if settings.dry_run else action_of(settings.action)
+        self._action = Action.ALLOW if settings.dry_run is True else action_of(settings.action)
 
     @classmethod
     def fit(

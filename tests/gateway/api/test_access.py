@@ -32,6 +32,8 @@ NEEDED: dict[tuple[str, str], Right | None] = {
     ("GET", "/api/v1/models/{model}/audit"): "audit",
     ("POST", "/api/v1/models/{model}/promote"): "operate",
     ("POST", "/api/v1/models/{model}/rollback"): "operate",
+    ("GET", "/api/v1/models/{model}/guards"): "read",
+    ("POST", "/api/v1/models/{model}/guards/outlier/confirm"): "operate",
     ("GET", "/api/v1/models/{model}/quarantine"): "read",
     ("GET", "/api/v1/explore"): "read",
     ("POST", "/api/v1/explore"): "operate",

@@ -240,3 +240,22 @@ def test_captured_requests_are_listed_once_in_the_order_they_were_judged(engine:
     assert after(0)[0] == kept[0].prediction_id
     assert after(2) == [d.prediction_id for d in kept[1:]]
     assert after(0, kept[0].arrived_ns) == [kept[0].prediction_id]
+
+
+def test_strange_rows_are_counted_whether_or_not_the_guard_acts(
+    engine: Engine, registry: Registry
+) -> None:
+    strange = '{"1":[{"guard":"outlier","kind":"outlier"},{"guard":"schema","kind":"range"}]}'
+    failed = '{"0":[{"guard":"outlier","kind":"guard_failed"}]}'
+    schema = '{"0":[{"guard":"schema","kind":"range"}]}'
+    Judgements(engine).record(
+        [
+            decide(1, rows=3, p_values=(0.4, 0.001, float("nan")), reasons=strange, flagged=0),
+            decide(2, rows=1, p_values=(), reasons=failed, flagged=1),
+            decide(3, rows=1, p_values=(0.2,), reasons=schema, flagged=1),
+        ]
+    )
+
+    found = _version(engine, registry).strange
+    assert (found.hits, found.n) == (1, 3)
+    assert found.low < found.estimate < found.high  # type: ignore[operator]

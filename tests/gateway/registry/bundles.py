@@ -20,6 +20,7 @@ def make_bundle(
     value: float = 0.5,
     width: int = 2,
     falls_back_to: tuple[str, ...] = (),
+    outlier: dict[str, object] | None = None,
     key: SigningKey = KEY,
 ) -> Bundle:
     manifest = Manifest.model_validate(
@@ -32,6 +33,7 @@ def make_bundle(
                 "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
             },
             "fallback": [{"use": "version", "version": rung} for rung in falls_back_to],
+            "guards": {"outlier": outlier},
         }
     )
     rows = {"x": np.random.default_rng(0).normal(size=(100, width)).astype(np.float32)}

@@ -45,7 +45,7 @@ def test_a_guard_in_dry_run_judges_and_never_acts(settings: OutlierSettings) -> 
     reference, held_out = rng.normal(size=(400, 3)), rng.normal(size=(400, 3))
     guard = OutlierGuard.fit(reference, held_out, settings)
     guards = GuardSet(SchemaGuard(SchemaSettings()), guard, OutputGuard(OutputSettings()))
-    pushed = () if settings.dry_run else ("outlier",)
+    pushed = () if settings.dry_run is True else ("outlier",)
 
     _, verdict = GuardChain(guards, GuardsSpec(outlier=settings)).check_inputs(
         np.full((1, 3), 50.0), pushed
