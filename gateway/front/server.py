@@ -33,6 +33,7 @@ OPTIONS = {
     "grpc.max_metadata_size": 16 * 1024,
     "grpc.absolute_max_metadata_size": 16 * 1024,
     "grpc.max_concurrent_streams": 128,  # per connection
+    "grpc.http2.bdp_probe": 0,  # or it would let clients send megabytes ahead; see `front.seats`
     "grpc.so_reuseport": 0,  # a second front on the port must fail, not take half of the calls
     # Pings: one every 10 s is enough for any keepalive; more end the connection.
     "grpc.http2.min_ping_interval_without_data_ms": 10 * S_MS,
@@ -71,7 +72,11 @@ class Front:
         self._upstream = Upstream(
             config.server.host, config.server.port, host_header=config.server.allowed_hosts[0]
         )
-        self._infer = Infer(self._upstream, max_in_flight_bytes=config.serving.max_in_flight_bytes)
+        self._infer = Infer(
+            self._upstream,
+            max_in_flight_bytes=config.serving.max_in_flight_bytes,
+            max_message_bytes=config.server.max_body_bytes,
+        )
         self._server: Any = None
 
     async def start(self) -> int:
@@ -114,7 +119,7 @@ class Front:
         return server
 
     def _handlers(self) -> dict[str, Any]:
-        unary: dict[str, Unary] = {"ModelInfer": self._infer.serve}
+        unary: dict[str, Unary] = {}
         for name, (request, answer) in METHODS.items():
             unary[name] = Method(self._upstream, request, answer).serve
         for name, what in NOT_SERVED.items():
@@ -122,6 +127,7 @@ class Front:
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
         }
+        handlers["ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer.serve)
         handlers[STREAM] = grpc.stream_stream_rpc_method_handler(_refusal("streaming"))
         return handlers
 

@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from gateway.config import load_config
 from gateway.front.health import WATCHES_MAX
+from gateway.front.seats import AT_ONCE_S, SEATS_MIN
 from gateway.front.server import CALLS_MAX, NOT_SERVED, Front
 from gateway.oip import MEDIA_TYPE
 
@@ -378,3 +379,21 @@ async def test_a_second_front_on_the_port_is_refused(plane: Plane, tmp_path: Pat
     with pytest.raises(OSError, match="is taken"):
         await Front(config, port=port).start()
     await first.stop()
+
+
+async def test_who_sends_slowly_keeps_nobody_out(plane: Plane, channel: grpc.aio.Channel) -> None:
+    plane.body = b""
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.sleep(60)
+        yield b""
+
+    slowly = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+    stuck = [slowly(never()) for _ in range(2 * SEATS_MIN)]
+    await asyncio.sleep(2 * AT_ONCE_S)
+
+    assert sum(call.done() for call in stuck) == SEATS_MIN
+    assert {await call.code() for call in stuck if call.done()} == {Status.DEADLINE_EXCEEDED}
+    await asyncio.wait_for(raw(channel, "ModelInfer")(WINE.SerializeToString()), 5)
+    for call in stuck:
+        call.cancel()
