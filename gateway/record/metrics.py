@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from gateway.record.decision import Decision
 from gateway.record.keep import REASONS
+from guards.explore.gate import REASONS as UNEXPLORED
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _USED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)  # exact where the budget ends
@@ -58,6 +59,7 @@ class _Family:
     flagged: Counter
     rejected: Counter
     explored: Counter
+    unexplored: Callable[[str], Counter]
 
 
 class Metrics:
@@ -97,6 +99,9 @@ class Metrics:
             family.rejected.inc(decision.rejected)
         if decision.exploration is not None and decision.exploration.changed:
             family.explored.inc()
+        if decision.exploration is not None:
+            for why in filter(None, decision.exploration.closed):
+                family.unexplored(why if why in UNEXPLORED else OTHER).inc()
 
     def keep(self, reason: str) -> None:
         """Count a request that left a trace."""
@@ -148,6 +153,7 @@ class _Instruments:
     flagged: Counter
     rejected: Counter
     explored: Counter
+    unexplored: Counter
     info: Gauge
     kept: Counter
     suppressed: Counter
@@ -182,6 +188,7 @@ class _Instruments:
             counter("flagged_rows", "Rows that a guard flagged.", _VERSION),
             counter("rejected_rows", "Rows that a guard rejected.", _VERSION),
             counter("explored", "Requests served another choice than the model's own.", _VERSION),
+            counter("unexplored", "Choices not randomised.", (*_VERSION, "reason")),
             gauge("model_info", "1 for every version seen.", (*_VERSION, "digest")),
             counter("traces_kept", "Requests that left a trace.", ("reason",)),
             counter(
@@ -221,6 +228,7 @@ class _Instruments:
             self.flagged.labels(model, version),
             self.rejected.labels(model, version),
             self.explored.labels(model, version),
+            partial(labelled, self.unexplored, {}),
         )
 
 
