@@ -12,7 +12,7 @@ from models.model_yaml import parse_manifest
 from models.pack import pack
 from models.signing import SigningKey
 
-LABELS = "labels"  # the one name in reference.npz that is not an input
+LABELS = "labels"  # the one name in an .npz of rows that is not an input
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -52,15 +52,18 @@ def pack_files(
     promised = parse_manifest(manifest.read_bytes())
     rows = read_arrays(reference)
     labels = rows.pop(LABELS, None)
+    unseen = read_arrays(held_out)
+    unseen_labels = unseen.pop(LABELS, None)
     return pack(
         promised,
         artifact,
         reference=rows,
-        held_out=read_arrays(held_out),
+        held_out=unseen,
         out=out,
         key=key,
         rungs={rung.file: _find(rung.file, manifest, artifact) for rung in promised.model_rungs},
         reference_labels=labels,
+        held_out_labels=unseen_labels,
     )
 
 

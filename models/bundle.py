@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from guards.errors import GuardError
 from guards.outlier.guard import OutlierGuard
-from guards.output import OutputGuard
+from guards.output.calibration import OutputCalibration
+from guards.output.guard import OutputGuard
 from guards.schema import SchemaGuard
 from guards.stress.power import PowerCard
 from guards.verdict import Rows
@@ -26,6 +27,7 @@ from models.bytes_tensor import from_fixed
 from models.errors import ArtifactError, BundleError, ManifestError
 from models.manifest import Manifest
 from models.model_yaml import parse_manifest
+from models.output_layout import class_reading, output_layout
 from models.runtime.protocol import Tensors
 from models.seal import check_content, read_seal, read_verified
 from models.signing import TrustedKeys
@@ -36,6 +38,7 @@ GUARDS_FILE = "guards.npz"
 REFERENCE_FILE = "reference.npz"
 GOLDEN_FILE = "golden.npz"
 ENVIRONMENT_FILE = "environment.json"
+CALIBRATION_FILE = "calibration.npz"  # absent where no held-out row had a label
 POWER_FILE = "power.json"  # absent where a model takes no numbers, and in bundles made before it
 REQUIRED_FILES = (MANIFEST_FILE, GUARDS_FILE, REFERENCE_FILE, GOLDEN_FILE, ENVIRONMENT_FILE)
 
@@ -152,7 +155,32 @@ def load_guards(bundle: Bundle) -> GuardSet:
         except (KeyError, ValueError, IndexError, TypeError, GuardError) as error:
             problem = f"{GUARDS_FILE} does not hold the state of the outlier guard"
             raise BundleError(bundle.path.name, problem) from error
-    return GuardSet(SchemaGuard(spec.schema_), outlier, OutputGuard(spec.output))
+    return GuardSet(SchemaGuard(spec.schema_), outlier, _load_output_guard(bundle))
+
+
+def _load_output_guard(bundle: Bundle) -> OutputGuard:
+    signature, settings = bundle.manifest.signature, bundle.manifest.guards.output
+    layout = output_layout(signature, settings)
+    return OutputGuard(settings, layout, calibration=_load_calibration(bundle))
+
+
+def _load_calibration(bundle: Bundle) -> OutputCalibration | None:
+    """Read what was learnt about the answers; nothing is known of those of a rung's model."""
+    reading = class_reading(bundle.manifest.signature.answer)
+    settings = bundle.manifest.guards.output.prediction_set
+    if bundle.rung or reading is None:
+        return None
+    if CALIBRATION_FILE not in bundle.digests:
+        if settings is not None:
+            problem = f"guards.output.prediction_set needs {CALIBRATION_FILE}"
+            raise BundleError(bundle.path.name, problem)
+        return None
+    try:
+        state = _load_arrays(bundle, CALIBRATION_FILE)
+        return OutputCalibration.from_arrays(state, reading, settings)
+    except (KeyError, ValueError, TypeError) as error:
+        problem = f"{CALIBRATION_FILE} does not hold the calibration of the outputs"
+        raise BundleError(bundle.path.name, problem) from error
 
 
 def load_power_card(bundle: Bundle) -> PowerCard | None:

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from guards.explore.settings import ExploreSettings, NoExplore
 from guards.outlier.guard import OutlierSettings
-from guards.output import OutputSettings
+from guards.output.settings import OutputSettings
 from guards.schema import SchemaSettings
 from guards.settings import Settings
 from models.choice import check_choice
@@ -186,10 +186,20 @@ class Manifest(Settings):
             raise ValueError("a ladder has at most one cache rung")
 
     def _check_answer(self) -> None:
-        if self.signature.answer.datatype == "BYTES" and self.guards.output.min_confidence:
-            raise ValueError("guards.output.min_confidence needs an answer of numbers")
+        self._check_output_guard()
         if self.explore.kind != "none":
             check_choice(self.explore, self.signature)
+
+    def _check_output_guard(self) -> None:
+        settings, answer = self.guards.output, self.signature.answer
+        numeric = {spec.name for spec in self.signature.outputs if spec.datatype != "BYTES"}
+        if unknown := sorted(settings.ranges.keys() - numeric):
+            raise ValueError(f"guards.output.ranges names no output of numbers: {unknown}")
+        is_classes = answer.role in ("probabilities", "logits") and len(answer.row_shape) < 2
+        if not is_classes and (settings.prediction_set is not None or settings.min_confidence):
+            raise ValueError(
+                "guards.output.prediction_set and min_confidence need probabilities or logits"
+            )
 
     def _check_features(self) -> None:
         features = self.guards.schema_.features

@@ -19,6 +19,7 @@ from guards.schema import Feature, infer_features
 from guards.stress.power import Budget
 from guards.verdict import Rows
 from models.bundle import (
+    CALIBRATION_FILE,
     ENVIRONMENT_FILE,
     GOLDEN_FILE,
     GUARDS_FILE,
@@ -26,12 +27,14 @@ from models.bundle import (
     POWER_FILE,
     REFERENCE_FILE,
     Bundle,
+    GuardSet,
     golden_group,
     load_guards,
     open_bundle,
     open_verified,
 )
 from models.bytes_tensor import to_elements, to_fixed
+from models.calibration import check_ordinary_answers, fit_calibration
 from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
 from models.features import feature_rows, tensor_columns
@@ -62,6 +65,7 @@ def pack(
     rungs: Mapping[str, Path] = NO_RUNGS,
     feature_names: Sequence[str] = (),
     reference_labels: NDArray[Any] | None = None,
+    held_out_labels: NDArray[Any] | None = None,
     golden_rows: int = 64,
     power_budget: Budget = POWER_BUDGET,
     seed: int = 0,
@@ -80,6 +84,7 @@ def pack(
         rungs: Where each file of the ladder's model rungs lies, by its name in the manifest.
         feature_names: One per column of `feature_rows`; after the tensors if empty.
         reference_labels: Shape (n,), the labels of ``reference``.
+        held_out_labels: Shape (n,), the classes of ``held_out``; they calibrate the confidence.
         golden_rows: How many held-out rows must reproduce from now on.
         power_budget: What may be spent on measuring how much the guards notice.
         seed: Chooses the rows that are kept.
@@ -102,6 +107,7 @@ def pack(
         manifest = _fit_guards(
             manifest, reference, held_out, draft=draft, runtime=runtime, names=feature_names
         )
+        _save_calibration(draft, manifest, runtime, held_out, labels=held_out_labels)
         (draft / MANIFEST_FILE).write_bytes(render_manifest(manifest))
         unsealed = Bundle(draft, manifest, "", digest_files(draft))
         rng = np.random.default_rng(seed)
@@ -109,7 +115,10 @@ def pack(
         golden = _take(held_out, _choose(held_out, golden_rows, rng))
         models = {rung.rung: open_runtime(rung) for rung in unsealed.rungs} | {"": runtime}
         _save_golden(draft, models, golden, signature=signature)
-        _save_power_card(draft, unsealed, held_out, runtime=runtime, budget=power_budget)
+        guards = load_guards(unsealed)
+        answers = _predict(runtime, golden)
+        check_ordinary_answers(guards.output, manifest.guards.output, signature, answers)
+        _save_power_card(draft, guards, held_out, runtime, signature, budget=power_budget)
         environment = json.dumps(environment_fingerprint(), indent=1)
         (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
         digest = seal(draft, key)
@@ -250,13 +259,35 @@ def _save_golden(
     _save_arrays(draft / GOLDEN_FILE, features, input=inputs, **outputs)
 
 
+def _save_calibration(
+    draft: Path,
+    manifest: Manifest,
+    runtime: Runtime,
+    held_out: Tensors,
+    *,
+    labels: NDArray[Any] | None,
+) -> None:
+    """Learn how sure the model may be of its classes, where held-out rows have labels."""
+    settings = manifest.guards.output
+    outputs = {} if labels is None else _predict(runtime, held_out)
+    calibration = fit_calibration(settings, manifest.signature, outputs, labels)
+    if calibration is not None:
+        _save_arrays(draft / CALIBRATION_FILE, calibration.to_arrays())
+
+
 def _save_power_card(
-    draft: Path, unsealed: Bundle, held_out: Tensors, *, runtime: Runtime, budget: Budget
+    draft: Path,
+    guards: GuardSet,
+    held_out: Tensors,
+    runtime: Runtime,
+    signature: Signature,
+    *,
+    budget: Budget,
 ) -> None:
     """Measure the very guards that will serve."""
     card = draw_power_card(
-        unsealed.manifest.signature,
-        load_guards(unsealed),
+        signature,
+        guards,
         held_out,
         predict=partial(_predict, runtime),
         budget=budget,

@@ -146,6 +146,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payload: Payload | None
     skipped_guards: tuple[str, ...] = ()  # left out because the time was too short for them
     cache_age_ns: Int64 = 0  # of the answer that `fallback:cache` repeated
+    failed_guards: tuple[str, ...] = ()  # that raised, whatever their settings made of it
+    abstained: Int64 = 0  # rows of which the model was not sure enough
 
     @property
     def finished_unix_ns(self) -> int:

@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from gateway.record.decision import Decision
 from gateway.record.keep import REASONS
-from guards.explore.gate import REASONS as UNEXPLORED
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _USED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)  # exact where the budget ends
@@ -25,6 +24,7 @@ _FALLBACK_REASONS = frozenset(
         "crash_suspect", "hung",
     }
 )  # fmt: skip
+_GUARDS = frozenset({"schema", "outlier", "output"})  # those of `guards.catalog`
 OTHER = "other"
 CANCELLED = 499  # the client left before it had its answer
 QUARANTINED = "request_quarantined"
@@ -58,8 +58,9 @@ class _Family:
     batch_rows: Histogram
     flagged: Counter
     rejected: Counter
+    abstained: Counter
+    guard_failures: Callable[[str], Counter]  # by guard
     explored: Counter
-    unexplored: Callable[[str], Counter]
 
 
 class Metrics:
@@ -97,11 +98,12 @@ class Metrics:
             family.flagged.inc(decision.flagged)
         if decision.rejected:
             family.rejected.inc(decision.rejected)
+        if decision.abstained:
+            family.abstained.inc(decision.abstained)
+        for guard in decision.failed_guards:
+            family.guard_failures(guard if guard in _GUARDS else OTHER).inc()
         if decision.exploration is not None and decision.exploration.changed:
             family.explored.inc()
-        if decision.exploration is not None:
-            for why in filter(None, decision.exploration.closed):
-                family.unexplored(why if why in UNEXPLORED else OTHER).inc()
 
     def keep(self, reason: str) -> None:
         """Count a request that left a trace."""
@@ -152,8 +154,9 @@ class _Instruments:
     batch_rows: Histogram
     flagged: Counter
     rejected: Counter
+    abstained: Counter
+    guard_failures: Counter
     explored: Counter
-    unexplored: Counter
     info: Gauge
     kept: Counter
     suppressed: Counter
@@ -187,8 +190,9 @@ class _Instruments:
             histogram("batch_rows", "Rows of the micro-batch a request rode in.", buckets=_ROWS),
             counter("flagged_rows", "Rows that a guard flagged.", _VERSION),
             counter("rejected_rows", "Rows that a guard rejected.", _VERSION),
+            counter("abstained_rows", "Rows that the model was not sure enough of.", _VERSION),
+            counter("guard_failures", "Requests on which a guard failed.", (*_VERSION, "guard")),
             counter("explored", "Requests served another choice than the model's own.", _VERSION),
-            counter("unexplored", "Choices not randomised.", (*_VERSION, "reason")),
             gauge("model_info", "1 for every version seen.", (*_VERSION, "digest")),
             counter("traces_kept", "Requests that left a trace.", ("reason",)),
             counter(
@@ -211,6 +215,7 @@ class _Instruments:
         """Look the labels of one version up, once: a lookup costs more than an increment."""
         outcomes: dict[str, Counter] = {}
         reasons: dict[str, Counter] = {}
+        guards: dict[str, Counter] = {}
 
         def labelled(metric: Counter, cache: dict[str, Counter], value: str) -> Counter:
             if value not in cache:
@@ -227,8 +232,9 @@ class _Instruments:
             self.batch_rows.labels(model, version),
             self.flagged.labels(model, version),
             self.rejected.labels(model, version),
+            self.abstained.labels(model, version),
+            partial(labelled, self.guard_failures, guards),
             self.explored.labels(model, version),
-            partial(labelled, self.unexplored, {}),
         )
 
 

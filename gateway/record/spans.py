@@ -175,6 +175,8 @@ def _occasional(decision: Decision) -> tuple[tuple[str, AttributeValue], ...]:
         ("handrail.rejected_rows", decision.rejected),
         ("handrail.skipped_guards", decision.skipped_guards),
         ("handrail.cache_age_ns", decision.cache_age_ns),
+        ("handrail.failed_guards", decision.failed_guards),
+        ("handrail.abstained_rows", decision.abstained),
     )
 
 

@@ -13,6 +13,8 @@ from models.manifest import GuardsSpec
 
 log = logging.getLogger(__name__)
 
+GUARD_FAILED = "guard_failed"  # the kind of reason that is no fault of the row's
+
 
 class GuardChain:
     """Judges rows with every guard of a version.  Immutable; safe from any thread."""
@@ -23,7 +25,8 @@ class GuardChain:
         if guards.outlier is not None and spec.outlier is not None:
             judged = self._outputs if guards.outlier.reads == "outputs" else self._inputs
             judged.append((guards.outlier, spec.outlier.on_error))
-        self._output: Guard = guards.output
+        self.output = guards.output
+        self._output_on_error = spec.output.on_error
         # Advice that only flags may be left out when the time is short; what stops a row may not.
         self.optional: tuple[str, ...] = ()
         if spec.outlier is not None and spec.outlier.action in ("allow", "flag"):
@@ -56,9 +59,15 @@ class GuardChain:
             if guard.name not in skip
         ]
 
+    @property
+    def offers_sets(self) -> bool:
+        """Whether there are prediction sets to ask for."""
+        calibration = self.output.calibration
+        return calibration is not None and calibration.sets is not None
+
     def check_outputs(self, rows: Rows, dry_run: Collection[str]) -> Verdict:
         """Judge the model's answer."""
-        return self._check(self._output, rows, "closed", dry_run)
+        return self._check(self.output, rows, self._output_on_error, dry_run)
 
     def _check(
         self,
@@ -80,7 +89,7 @@ class GuardChain:
 def _failed(guard: str, rows: int, on_error: Literal["open", "closed"]) -> Verdict:
     """Fail open: flag every row.  Fail closed: send every row to the fallback ladder."""
     action = Action.FLAG if on_error == "open" else Action.FALLBACK
-    why = (Reason(feature="", kind="guard_failed", expected=f"fail-{on_error}"),)
+    why = (Reason(feature="", kind=GUARD_FAILED, expected=f"fail-{on_error}"),)
     return Verdict(
         guard,
         np.full(rows, action, dtype=np.uint8),

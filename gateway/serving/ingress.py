@@ -41,6 +41,7 @@ from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.rest import HEADER_LENGTH, parse_envelope
 from gateway.serving.statistics import VersionStats, as_json
+from gateway.serving.verdicts import PREDICTION_SET
 from gateway.serving.versions import Versions
 
 log = logging.getLogger(__name__)
@@ -223,6 +224,10 @@ class Ingress:
             parameters["explore_closed"] = verdicts.explore_closed
         if answer.fallback_reason:
             parameters["fallback_reason"] = answer.fallback_reason
+        if verdicts.abstained:
+            parameters["abstained_rows"] = verdicts.abstained
+        if PREDICTION_SET in answer.outputs:
+            parameters["prediction_set_coverage"] = verdicts.coverage
         if answer.cache_age_ns:
             parameters["fallback_age_ms"] = answer.cache_age_ns // NS_PER_MS
         if answer.skipped_guards:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.registry.routing import RoutingTable
-from gateway.serving.chooser import Decided
-from gateway.serving.questions import NOTHING_ASKED, Asked
+from gateway.serving.chooser import NOTHING_ASKED, Asked, Decided
 from gateway.serving.versions import LoadedVersion
 from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows
+from models.output_layout import lay_out
 from models.output_rows import output_rows
 from models.prediction import predicted
 from models.runtime.fitting import predict_fitting
@@ -256,11 +256,12 @@ class Microbatch:
         """Judge what the model answered; as an outlier only if it is the version's own model."""
         if self._outputs is None:
             return
-        chain, verdicts = self._version.chain, list[Verdict]()
-        if self._version.judged_output.datatype != "BYTES":
-            verdicts.append(chain.check_outputs(self._answer(), self._table.dry_run))
+        chain, manifest, verdicts = self._version.chain, self._version.manifest, list[Verdict]()
+        rows = lay_out(self._outputs, manifest.signature, manifest.guards.output)
+        if rows.shape[1]:  # nothing where the answer is text, and no other output has a range
+            verdicts.append(chain.check_outputs(rows, self._table.dry_run))
         if chain.reads_outputs and not self._is_fallback:
-            rows = output_rows(self._outputs, self._version.manifest.signature)
+            rows = output_rows(self._outputs, manifest.signature)
             verdicts += chain.check_output_rows(
                 rows, self._table.dry_run, skip=self._skipped_guards
             )
@@ -282,10 +283,6 @@ class Microbatch:
             for row in range(start, stop):
                 reasons.pop(row, None)
         return replace(verdict, actions=actions, reasons=reasons, p_values=p_values)
-
-    def _answer(self) -> NDArray[Any]:
-        assert self._outputs is not None
-        return self._outputs[self._version.judged_output.name].reshape(self.rows, -1)
 
     def _explore(self, closed: str | None) -> None:
         """Choose what each answered item is served; any veto is known before the draw."""

@@ -28,6 +28,8 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher, Gone
 from gateway.serving.breaker import Breakers, Call
+from gateway.serving.certainty import Certainty
+from gateway.serving.chain import GUARD_FAILED
 from gateway.serving.chooser import Decided
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
@@ -45,6 +47,7 @@ from gateway.serving.suspects import Suspects
 from gateway.serving.verdicts import Verdicts
 from gateway.serving.versions import LoadedVersion, Versions, View
 from guards.outlier.explain import COMPARISONS
+from guards.output.faults import CONFIDENCE as UNSURE
 from models.manifest import Signature
 
 SLOW = 0.7  # of the model's budget, used up by one batch alone: the ladder has part of the rest
@@ -278,6 +281,8 @@ class Pipeline:
         if fallback is None:
             if instead is not None:
                 raise instead
+            if progress.judged is not None and _is_about_the_rows(progress.judged):
+                raise _rejection(progress.judged)
             tried = ["model", *tried]
             if reason in ("deadline", "hung"):
                 raise DeadlineError(version.manifest.name, tried)
@@ -300,7 +305,7 @@ class Pipeline:
             assert judged.outputs is not None
             assert judged.predicted is not None
             outputs, classes, decided = judged.outputs, judged.predicted, judged.decided
-        verdicts = Verdicts(judged, item.rows, decided)
+        verdicts = Verdicts(judged, item.rows, decided, certainty=_certainty(progress))
         return Answer(
             envelope=envelope,
             version=version,
@@ -334,6 +339,33 @@ def _greedily(
     if part is None:
         raise NothingToServeError
     return version.chooser.choose([part])[0]
+
+
+def _certainty(progress: Progress) -> Certainty:
+    """Read the answer of the version that was asked; of another's nothing is known."""
+    version, item, judged = progress.version, progress.item, progress.judged
+    assert version is not None
+    assert item is not None
+    answers = None
+    if progress.fallback is None and judged is not None and judged.outputs is not None:
+        answers = judged.outputs[version.judged_output.name]
+    return Certainty(version.chain.output, answers, item.rows)
+
+
+def _is_about_the_rows(judged: Judged) -> bool:
+    """Whether what stopped a request was no failure of the model's.
+
+    Strange rows, rows the model abstains from and a guard that fails closed have nothing to fall
+    back on then; that is the answer, and no error of the server.
+    """
+    kinds = {
+        reason.kind
+        for verdict in judged.verdicts
+        if verdict.guard == judged.stop
+        for why in verdict.reasons.values()
+        for reason in why
+    }
+    return bool(kinds) and (judged.stop != "output" or kinds <= {GUARD_FAILED, UNSURE})
 
 
 def _rejection(judged: Judged) -> RejectedError:

@@ -105,6 +105,8 @@ class Recording:
                     capture_share=share,
                     payload=_payload(progress, answer) if captured else None,
                     skipped_guards=verdicts.skipped_guards,
+                    failed_guards=verdicts.failed_guards,
+                    abstained=verdicts.abstained,
                     cache_age_ns=0 if answer is None else answer.cache_age_ns,
                 )
             )

@@ -5,10 +5,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gateway.errors import BadRequestError
+from gateway.serving.chooser import NOTHING_ASKED, Asked
 from gateway.serving.classification import check_classes, top_classes
 from gateway.serving.protocol import Envelope
-from gateway.serving.questions import NOTHING_ASKED, Asked
-from gateway.serving.verdicts import EXTRA_OUTPUTS, Verdicts
+from gateway.serving.verdicts import EXTRA_OUTPUTS, PREDICTION_SET, Verdicts
 from gateway.serving.versions import LoadedVersion
 
 
@@ -23,6 +23,9 @@ def check_outputs(envelope: Envelope, version: LoadedVersion) -> None:
         spec = specs.get(output.name)
         if spec is None and output.name not in EXTRA_OUTPUTS:
             problem = f"outputs: the model has {', '.join(sorted(specs))}"
+            raise BadRequestError(problem, code="unknown_output")
+        if output.name == PREDICTION_SET and not version.chain.offers_sets:
+            problem = f"outputs: the model offers no {PREDICTION_SET}"
             raise BadRequestError(problem, code="unknown_output")
         envelope.wants_binary(output.name)
         has_numbers = spec is not None and spec.datatype != "BYTES"

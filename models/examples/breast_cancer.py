@@ -62,6 +62,7 @@ def build_breast_cancer(out_dir: Path, key: SigningKey) -> Example:
             key=key,
             feature_names=names,
             reference_labels=data.train[1],
+            held_out_labels=data.held_out[1],
         )
     return Example((bundle,), "measurements", *data.test, names)
 

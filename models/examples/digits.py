@@ -13,6 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from guards.outlier.guard import OutlierSettings
+from guards.output.settings import OutputSettings, PredictionSetSettings
 from models.bundle import Bundle
 from models.examples.example import Example, Split, split
 from models.examples.onnx_torch import export_onnx
@@ -53,6 +54,10 @@ SIGNATURE = Signature(
             name="probabilities", datatype="FP32", shape=(-1, CLASSES), role="probabilities"
         ),
     ),
+)
+# Half of the held-out rows calibrate the sets: 275, where 19 would be the least.
+OUTPUT = OutputSettings(
+    min_confidence=0.5, prediction_set=PredictionSetSettings(coverage=0.95, score="aps")
 )
 UNDECIDED = ConstantRung(outputs={"probabilities": [1 / CLASSES] * CLASSES})
 FALLBACK: dict[str, tuple[Rung, ...]] = {
@@ -128,7 +133,7 @@ def _build(version: str, data: Split, out_dir: Path, key: SigningKey) -> Bundle:
         signature=SIGNATURE,
         expectations=Expectations(latency_ms=100, accuracy=0.95),
         fallback=FALLBACK[version],
-        guards=GuardsSpec(outlier=OutlierSettings(alpha=0.01, delta=0.05)),
+        guards=GuardsSpec(outlier=OutlierSettings(alpha=0.01, delta=0.05), output=OUTPUT),
         capture=Capture(share=1.0),
         provenance=Provenance(
             pipeline="models.examples.digits", metrics={"held_out_accuracy": accuracy}
@@ -145,6 +150,7 @@ def _build(version: str, data: Split, out_dir: Path, key: SigningKey) -> Bundle:
             out=out_dir / (NAME if version == "1" else f"{NAME}-{version}"),
             key=key,
             reference_labels=data.train[1],
+            held_out_labels=data.held_out[1],
         )
 
 

@@ -73,6 +73,7 @@ def build_fraud(out_dir: Path, key: SigningKey) -> Fraud:
             key=key,
             feature_names=FEATURES,
             reference_labels=train.is_fraud,
+            held_out_labels=held_out.is_fraud,
         )
     return Fraud(bundle, held_out)
 

@@ -103,6 +103,7 @@ def build_signs(out_dir: Path, key: SigningKey) -> Signs:
             out=out_dir / NAME,
             key=key,
             reference_labels=kinds,
+            held_out_labels=held_out_kinds,
         )
     return Signs(bundle, accuracy)
 

@@ -21,7 +21,8 @@ from guards.errors import (
 from guards.explore.distribution import InvalidDistributionError
 from guards.explore.slate import NoMarginalsError
 from guards.outlier.guard import OutlierGuard, OutlierSettings
-from guards.output import OutputGuard, OutputSettings
+from guards.output.guard import OutputGuard
+from guards.output.settings import OutputSettings
 from guards.quality.offpolicy.errors import NotExploredError, NotFactoredError
 from guards.schema import SchemaGuard, SchemaSettings, infer_features
 from guards.verdict import Action, Guard, Rows

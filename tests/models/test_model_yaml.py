@@ -185,12 +185,16 @@ TEXT = PLAIN.replace("FP32, shape: [-1, 2], role: probabilities", "BYTES, shape:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "needed"),
     [
-        ("provenance:", "explore: {kind: single}\nprovenance:"),
-        ("  outlier:", "  output: {min_confidence: 0.5}\n  outlier:"),
+        ("provenance:", "explore: {kind: single}\nprovenance:", "numbers"),
+        ("  outlier:", "  output: {min_confidence: 0.5}\n  outlier:", "probabilities or logits"),
+        ("  outlier:", "  output: {prediction_set: {}}\n  outlier:", "probabilities or logits"),
+        ("  outlier:", "  output: {ranges: {label: {low: 0}}}\n  outlier:", "numbers: ['label']"),
     ],
 )
-def test_what_needs_numbers_is_refused_where_the_answer_is_text(old: str, new: str) -> None:
+def test_what_needs_numbers_is_refused_where_the_answer_is_text(
+    old: str, new: str, needed: str
+) -> None:
     assert parse_manifest(TEXT.encode()).signature.answer.datatype == "BYTES"
-    assert "numbers" in refusal(TEXT.replace(old, new, 1))
+    assert needed in refusal(TEXT.replace(old, new, 1))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from guards.outlier.guard import OutlierGuard, OutlierSettings
-from guards.output import OutputGuard, OutputSettings
+from guards.output.guard import OutputGuard
+from guards.output.settings import OutputSettings
 from guards.schema import SchemaGuard, SchemaSettings
 from guards.stress.images import CORRUPTIONS
 from guards.stress.power import Budget, PowerCard

@@ -5,7 +5,8 @@ import pytest
 
 from gateway.serving.chain import GuardChain
 from guards.outlier.guard import OutlierGuard, OutlierSettings
-from guards.output import OutputGuard, OutputSettings
+from guards.output.guard import OutputGuard
+from guards.output.settings import OutputSettings
 from guards.schema import SchemaGuard, SchemaSettings
 from guards.verdict import Action, Rows, Verdict
 from models.bundle import GuardSet
