@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from gateway.record.decision import Decision
 from gateway.record.keep import REASONS
+from guards.explore.gate import REASONS as UNEXPLORED
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _USED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)  # exact where the budget ends
@@ -61,6 +62,7 @@ class _Family:
     abstained: Counter
     guard_failures: Callable[[str], Counter]  # by guard
     explored: Counter
+    unexplored: Callable[[str], Counter]
 
 
 class Metrics:
@@ -104,6 +106,9 @@ class Metrics:
             family.guard_failures(guard if guard in _GUARDS else OTHER).inc()
         if decision.exploration is not None and decision.exploration.changed:
             family.explored.inc()
+        if decision.exploration is not None:
+            for why in filter(None, decision.exploration.closed):
+                family.unexplored(why if why in UNEXPLORED else OTHER).inc()
 
     def keep(self, reason: str) -> None:
         """Count a request that left a trace."""
@@ -157,6 +162,7 @@ class _Instruments:
     abstained: Counter
     guard_failures: Counter
     explored: Counter
+    unexplored: Counter
     info: Gauge
     kept: Counter
     suppressed: Counter
@@ -193,6 +199,7 @@ class _Instruments:
             counter("abstained_rows", "Rows that the model was not sure enough of.", _VERSION),
             counter("guard_failures", "Requests on which a guard failed.", (*_VERSION, "guard")),
             counter("explored", "Requests served another choice than the model's own.", _VERSION),
+            counter("unexplored", "Choices not randomised.", (*_VERSION, "reason")),
             gauge("model_info", "1 for every version seen.", (*_VERSION, "digest")),
             counter("traces_kept", "Requests that left a trace.", ("reason",)),
             counter(
@@ -235,6 +242,7 @@ class _Instruments:
             self.abstained.labels(model, version),
             partial(labelled, self.guard_failures, guards),
             self.explored.labels(model, version),
+            partial(labelled, self.unexplored, {}),
         )
 
 

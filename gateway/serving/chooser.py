@@ -1,13 +1,13 @@
 """Step 8: where the model's answer is a choice, choose what is served.  Never raises.
 
-Tensors become questions here; `guards.explore` decides them.  Whatever fails serves the greedy
-answer, with the reason on record.
+`questions` makes questions of tensors, `guards.explore` decides them.  Whatever fails serves the
+greedy answer, with the reason on record.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -15,33 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.record.replay import draw_key
+from gateway.serving.questions import Arrays, Asked, Gates, Part, Reader, joined
 from gateway.serving.spending import Spending
 from guards.explore.choices import Choices
 from guards.explore.decider import Decider, Question
-from guards.explore.policies import CostAware, FromModel
-from guards.explore.rng import item_hashes, keyed_digest, salt_id
+from guards.explore.rng import keyed_digest, salt_id
 from guards.explore.settings import SingleExplore, SlateExplore, ThresholdExplore
-from models.choice import are_rows_candidates, scores_of
 from models.manifest import Manifest
 
 log = logging.getLogger(__name__)
-
-Arrays = Mapping[str, NDArray[Any]]
-Gates = list[str | None]
-
-CELLS_MAX = 16_384  # candidates of one request whose decision fits into its record
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request says of its choice beside its tensors."""
-
-    id: str | None = None  # the client's name for it: asked again, it is decided alike
-    unit: str | None = None  # the parameter that names the unit
-    is_exempt: bool = False  # asks not to be explored
-
-
-NOTHING_ASKED = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +36,6 @@ class Decided:
     units: tuple[str, ...]  # (d,), "" is the prediction itself
     epoch: int
     is_single: bool  # one slot, and so one value per decision
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One request, as questions."""
-
-    prediction_id: str
-    asked: Asked
-    question: Question
-    ids: NDArray[Any] | None
-    inputs: Arrays
-    closed: Gates
-    usable: NDArray[np.bool_] = field(repr=False)
-
-    @property
-    def decisions(self) -> int:
-        return len(self.question.scores)
 
 
 class Chooser:
@@ -93,8 +58,8 @@ class Chooser:
         self.salt = salt_id(salt)
         self._key = salt
         self._decider = Decider(explore, salt, domain=f"{manifest.name}|{self.config}")
-        self._scores = scores_of(explore, manifest.signature).name
-        self.are_rows_candidates = are_rows_candidates(explore, manifest.signature)
+        self._reader = Reader(explore, manifest.signature)
+        self.are_rows_candidates = self._reader.are_rows_candidates
         self._wall_s = wall_s
         self._spending = Spending(explore.budget, explore.unit_cap, replicas=replicas, now_s=now_s)
 
@@ -111,7 +76,7 @@ class Chooser:
         *,
         guarded: NDArray[np.bool_] | None,
         closed: str | None,
-    ) -> _Part | None:
+    ) -> Part | None:
         """Read what there is to choose from; None where nothing may be served.
 
         Args:
@@ -122,16 +87,16 @@ class Chooser:
             guarded: Rows that a guard did not simply allow; None: all were.
             closed: Why nothing is explored at all.
         """
-        question, ids = self._question(inputs, outputs)
+        question, ids = self._reader.question(inputs, outputs)
         usable = self._decider.usable(question)
         if not usable.any(axis=1).all():
             return None
         gates: Gates = [closed] * len(question.scores)
         if closed is None:
-            gates = self._gates(asked, inputs, question, guarded)
-        return _Part(prediction_id, asked, question, ids, inputs, gates, usable)
+            gates = self._reader.gates(asked, inputs, question, guarded)
+        return Part(prediction_id, asked, question, ids, inputs, gates, usable)
 
-    def choose(self, parts: Sequence[_Part]) -> list[Decided]:
+    def choose(self, parts: Sequence[Part]) -> list[Decided]:
         """Decide for several requests, as one array program where the candidates are columns."""
         try:
             return self._choose(parts)
@@ -140,7 +105,7 @@ class Chooser:
         # One by one: only those for whom it fails lose their draw.
         return [self._safely(part) for part in parts]
 
-    def _safely(self, part: _Part) -> Decided:
+    def _safely(self, part: Part) -> Decided:
         try:
             if any(why is None for why in part.closed):
                 return self._choose([part])[0]
@@ -151,14 +116,14 @@ class Chooser:
         choices = self._decider.decide(part.question, keys, closed=part.closed, usable=part.usable)
         return self._decided(part, choices, keys, 0)
 
-    def _choose(self, parts: Sequence[_Part]) -> list[Decided]:
+    def _choose(self, parts: Sequence[Part]) -> list[Decided]:
         epoch = self._epoch()
         units = [self._units(part) for part in parts]
         if self.are_rows_candidates or len(parts) == 1:
             return [
                 self._decide(part, named, epoch) for part, named in zip(parts, units, strict=True)
             ]
-        whole = self._decide(_joined(parts), [u for named in units for u in named], epoch, parts)
+        whole = self._decide(joined(parts), [u for named in units for u in named], epoch, parts)
         decided, start = [], 0
         for part, named in zip(parts, units, strict=True):
             stop = start + part.decisions
@@ -169,10 +134,10 @@ class Chooser:
 
     def _decide(
         self,
-        part: _Part,
+        part: Part,
         units: Sequence[str],
         epoch: int,
-        parts: Sequence[_Part] | None = None,
+        parts: Sequence[Part] | None = None,
     ) -> Decided:
         closed = [
             why or ("no_unit" if self.settings.unit is not None and not unit else None)
@@ -199,66 +164,11 @@ class Chooser:
         )
         return self._decided(part, choices, units, epoch)
 
-    def _decided(self, part: _Part, choices: Choices, units: Sequence[str], epoch: int) -> Decided:
+    def _decided(self, part: Part, choices: Choices, units: Sequence[str], epoch: int) -> Decided:
         is_single = not isinstance(self.settings, SlateExplore)
         return Decided(choices, part.question, part.ids, tuple(units), epoch, is_single)
 
-    def _question(self, inputs: Arrays, outputs: Arrays) -> tuple[Question, NDArray[Any] | None]:
-        settings = self.settings
-        scores = outputs[self._scores]
-        shape = (1, len(scores)) if self.are_rows_candidates else (len(scores), -1)
-        if isinstance(settings, ThresholdExplore):
-            column = scores.reshape(shape)[:, settings.column : settings.column + 1]
-            shape = (len(scores), 1)
-            cost = settings.shape.cost if isinstance(settings.shape, CostAware) else None
-            exposure = _numbers(inputs, settings.exposure, shape)
-            return Question(
-                _as_floats(column),
-                extra=_numbers(inputs, cost, shape),
-                exposure=None if exposure is None else exposure[:, 0],
-            ), None
-        ids = None if settings.ids is None else inputs[settings.ids].reshape(shape)
-        extra = None
-        if isinstance(settings, SlateExplore) and settings.cold_start is not None:
-            extra = _numbers(inputs, settings.cold_start.weights, shape)
-        elif isinstance(settings, SingleExplore) and isinstance(settings.policy, FromModel):
-            extra = _numbers(outputs, settings.policy.output, shape)
-        question = Question(
-            _as_floats(scores.reshape(shape)),
-            None if ids is None else item_hashes(ids.reshape(-1)).reshape(ids.shape),
-            None if settings.eligible is None else inputs[settings.eligible].reshape(shape) != 0,
-            extra,
-            None
-            if settings.baseline is None
-            else inputs[settings.baseline].reshape(shape).astype(np.int64),
-        )
-        return question, ids
-
-    def _gates(
-        self,
-        asked: Asked,
-        inputs: Arrays,
-        question: Question,
-        guarded: NDArray[np.bool_] | None,
-    ) -> Gates:
-        """Find what forbids exploring, apart from scores and budget."""
-        decisions, settings = len(question.scores), self.settings
-        if asked.is_exempt:
-            return ["exempt"] * decisions
-        if question.scores.size > CELLS_MAX:
-            return ["too_large"] * decisions
-        gates: Gates = [None] * decisions
-        if guarded is not None:
-            _shut(gates, guarded, "guard")
-        if settings.exempt is not None:
-            is_exempt = inputs[settings.exempt].reshape(len(inputs[settings.exempt])) != 0
-            _shut(gates, is_exempt, "exempt")
-        if isinstance(settings, SingleExplore) and question.hashes is not None:
-            ranked = np.sort(question.hashes, axis=1)
-            _shut(gates, (ranked[:, 1:] == ranked[:, :-1]).any(axis=1), "duplicate_ids")
-        return gates
-
-    def _units(self, part: _Part) -> list[str]:
+    def _units(self, part: Part) -> list[str]:
         """Name the unit of every decision: hidden, or "" where it is the prediction itself."""
         unit = self.settings.unit
         if unit is None:
@@ -274,7 +184,7 @@ class Chooser:
         ]
         return [keyed_digest(text, self._key) if text else "" for text in texts]
 
-    def _own_names(self, part: _Part) -> list[str]:
+    def _own_names(self, part: Part) -> list[str]:
         """Tell the decisions of a request apart by the client's id and what it asks about.
 
         A stock client that tries again sends the same id, but in the message and not as a header,
@@ -288,41 +198,3 @@ class Chooser:
     def _epoch(self) -> int:
         unit = self.settings.unit
         return 0 if unit is None else int(self._wall_s() // unit.epoch_s)
-
-
-def _joined(parts: Sequence[_Part]) -> _Part:
-    """Put the questions of several requests under one another."""
-
-    def joined(name: str) -> Any:
-        arrays = [getattr(part.question, name) for part in parts]
-        return None if arrays[0] is None else np.concatenate(arrays)
-
-    names = ("scores", "hashes", "eligible", "extra", "baseline", "exposure")
-    question = Question(*(joined(name) for name in names))
-    closed = [why for part in parts for why in part.closed]
-    usable = np.concatenate([part.usable for part in parts])
-    return _Part("", parts[0].asked, question, None, {}, closed, usable)
-
-
-def _shut(gates: Gates, where: NDArray[np.bool_], why: str) -> None:
-    """Close gates; of one decision over all rows if any of them says so."""
-    if not where.any():
-        return
-    if len(gates) == 1:
-        gates[0] = gates[0] or why
-        return
-    for row in np.flatnonzero(where).tolist():
-        gates[row] = gates[row] or why
-
-
-def _as_floats(scores: NDArray[Any]) -> NDArray[Any]:
-    """Keep float32 and float64, which records hold as they are; widen everything else."""
-    if scores.dtype in (np.float32, np.float64):
-        return scores
-    return scores.astype(np.float32 if scores.dtype.itemsize == 2 else np.float64)
-
-
-def _numbers(
-    arrays: Arrays, name: str | None, shape: tuple[int, int]
-) -> NDArray[np.float64] | None:
-    return None if name is None else arrays[name].reshape(shape).astype(np.float64)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.registry.routing import RoutingTable
-from gateway.serving.chooser import NOTHING_ASKED, Asked, Decided
+from gateway.serving.chooser import Decided
+from gateway.serving.questions import NOTHING_ASKED, Asked
 from gateway.serving.versions import LoadedVersion
 from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError

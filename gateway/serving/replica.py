@@ -227,10 +227,10 @@ class Replica:
             await self._look_at_switch()
 
     async def _look_at_switch(self) -> None:
-        """Keep what was known while the database is away; nothing known means off."""
+        """Keep what is known for a while if it cannot be read; nothing known means off."""
         try:
             self._explore_gate.turn(await asyncio.to_thread(self._switches.of, self._model))
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the gate closes by itself
             log.warning("the kill switch cannot be read: %s", type(error).__name__)
 
     async def _beat(self) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gateway.errors import BadRequestError
-from gateway.serving.chooser import NOTHING_ASKED, Asked
 from gateway.serving.classification import check_classes, top_classes
 from gateway.serving.protocol import Envelope
+from gateway.serving.questions import NOTHING_ASKED, Asked
 from gateway.serving.verdicts import EXTRA_OUTPUTS, PREDICTION_SET, Verdicts
 from gateway.serving.versions import LoadedVersion
 

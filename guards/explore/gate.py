@@ -15,8 +15,8 @@ from guards.verdict import Rows
 # Why the greedy answer is served for certain.  The list is closed: metrics count by it.
 Closed = Literal[
     # the gateway's
-    "off", "kill_switch", "journal", "journal_queue", "guard", "fallback", "exempt", "exposure",
-    "no_unit", "unit_cap", "budget", "too_large",
+    "off", "kill_switch", "kill_switch_unknown", "journal", "journal_queue", "guard", "fallback",
+    "exempt", "exposure", "no_unit", "unit_cap", "budget", "too_large",
     # of the scores and candidates
     "not_finite", "all_equal", "too_few", "duplicate_ids", "floor", "invalid_distribution",
     "regret", "cost",

@@ -1,5 +1,6 @@
 """Orders that a slate follows where nothing else is drawn: by score, or Plackett-Luce."""
 
+from functools import cached_property
 from math import exp, log, log1p
 from typing import Protocol
 
@@ -102,6 +103,10 @@ class PlackettLuce:
 
     def first_slot(self) -> Probabilities:
         """Weights, normalised."""
+        return self._shares
+
+    @cached_property
+    def _shares(self) -> Probabilities:
         weights = np.exp(self.logits - self.logits.max())
         return np.asarray(weights / weights.sum())
 

@@ -63,7 +63,7 @@ class SlateExplorer:
             closed = closed or "off"
         closed = closed or self._veto(candidates, free)
         if closed is None:
-            distribution = self.distribution(candidates)
+            distribution = self._distribution(candidates, pins, free)
             if not is_distribution(distribution, candidates.eligible):
                 closed = "invalid_distribution"
             else:
@@ -77,8 +77,12 @@ class SlateExplorer:
 
     def distribution(self, candidates: Candidates) -> SlateDistribution:
         """Build what a decision is drawn from; it needs neither key nor salt."""
+        return self._distribution(candidates, *self._free(candidates))
+
+    def _distribution(
+        self, candidates: Candidates, pins: Mapping[int, int], free: FreeSlots
+    ) -> SlateDistribution:
         settings = self._settings
-        pins, free = self._free(candidates)
         free = self._narrowed(candidates, free)
         distribution = slate_distribution(settings, free)
         if settings.max_expected_regret is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.registry.switches import ALL, Switch, Switches
-from gateway.serving.switch import ExploreGate
+from gateway.serving.switch import STALE_S, ExploreGate
 
 
 @pytest.fixture
@@ -67,6 +67,19 @@ def test_a_push_that_comes_late_does_not_turn_it_back() -> None:
     assert gate.closed() == "kill_switch"
 
 
+def test_a_switch_that_cannot_be_read_for_long_is_off() -> None:
+    now_s = 0.0
+    gate = ExploreGate(is_healthy=lambda: True, filled_share=lambda: 0.0, now_s=lambda: now_s)
+    gate.turn(Switch())
+
+    now_s = STALE_S
+    assert gate.closed() is None
+    now_s += 0.1
+    assert gate.closed() == "kill_switch_unknown"
+    gate.turn(Switch())
+    assert gate.closed() is None
+
+
 @pytest.mark.parametrize(
     ("is_healthy", "filled", "reason"),
     [(False, 0.0, "journal"), (True, 0.81, "journal_queue"), (True, 0.79, None)],
@@ -78,3 +91,13 @@ def test_what_cannot_be_recorded_is_not_explored(
     gate.turn(Switch())
 
     assert gate.closed() == reason
+
+
+def test_a_gate_that_fails_is_closed() -> None:
+    def broken() -> bool:
+        raise RuntimeError("injected")
+
+    gate = ExploreGate(is_healthy=broken, filled_share=lambda: 0.0)
+    gate.turn(Switch())
+
+    assert gate.closed() == "error"

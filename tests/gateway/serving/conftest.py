@@ -31,6 +31,7 @@ from models.bundle import Bundle
 from models.examples.breast_cancer import build_breast_cancer
 from models.examples.example import Example
 from models.signing import SigningKey
+from tests.rankings import build_ranking
 
 
 @dataclass
@@ -146,6 +147,20 @@ async def serve() -> AsyncIterator[Serve]:
 def key() -> SigningKey:
     """Sign the bundles of this test run."""
     return SigningKey.create()
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Callable[..., Bundle]:
+    """Pack rankings; each only once."""
+    made: dict[str, Bundle] = {}
+
+    def build(explore: Any, **more: Any) -> Bundle:
+        name = repr((explore, more))
+        if name not in made:
+            made[name] = build_ranking(tmp_path_factory.mktemp("ranking"), key, explore, **more)
+        return made[name]
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -6,70 +6,23 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from numpy.typing import NDArray
 
 from gateway.record.decision import Decision
 from gateway.record.replay import is_reproduced, replay, served_ids
-from gateway.serving import chooser as chooser_module
-from gateway.serving.chooser import Chooser
+from gateway.serving import questions
 from gateway.serving.spending import Spending
 from guards.explore.policies import PlackettLuce
-from guards.explore.rng import RequestRng
 from guards.explore.settings import Budget, SingleExplore, ThresholdExplore
-from guards.explore.slate_explorer import SlateExplorer
 from models.bundle import Bundle
-from models.signing import SigningKey
-from tests.rankings import WEIGHTS, build_ranking, candidates, slate
+from tests.rankings import WEIGHTS, ask, candidates, greedy_of, slate, tensor
 
 SALT = b"the salt of the tests"  # as `serve` has it
 RNG = np.random.default_rng(1)
 Build = Callable[..., Bundle]
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Build:
-    made: dict[str, Bundle] = {}
-
-    def build(explore: Any, **more: Any) -> Bundle:
-        name = repr((explore, more))
-        if name not in made:
-            made[name] = build_ranking(tmp_path_factory.mktemp("ranking"), key, explore, **more)
-        return made[name]
-
-    return build
-
-
-def tensor(name: str, array: NDArray[Any]) -> dict[str, Any]:
-    types = {"f": "FP32", "b": "BOOL", "O": "BYTES"}
-    kind = types.get(array.dtype.kind) or f"INT{8 * array.dtype.itemsize}"
-    data = [one.decode() for one in array.ravel()] if kind == "BYTES" else array.ravel().tolist()
-    return {"name": name, "shape": list(array.shape), "datatype": kind, "data": data}
-
-
-async def ask(
-    served: Any, inputs: dict[str, NDArray[Any]], request_id: str, **parameters: Any
-) -> dict[str, Any]:
-    body = {"inputs": [tensor(*one) for one in inputs.items()], "parameters": parameters}
-    response = await served.client.post(
-        "/infer", content=orjson.dumps(body), headers={"x-request-id": request_id}
-    )
-    answer = response.json()
-    answer["status"] = response.status_code
-    for output in answer.get("outputs", ()):
-        answer[output["name"]] = np.array(output["data"]).reshape(output["shape"])
-    return answer
-
-
 def exploration(served: Any, at: int = -1) -> Any:
     return served.kept.decisions[at].exploration
-
-
-def greedy_of(inputs: dict[str, NDArray[Any]], slots: int = 3) -> list[Any]:
-    scores = inputs["features"] @ WEIGHTS
-    allowed = np.flatnonzero(inputs.get("in_stock", np.ones(len(scores), bool)))
-    ranked = allowed[np.argsort(-scores[allowed])][:slots]
-    ids = inputs["item"][ranked]
-    return [one.decode() if isinstance(one, bytes) else int(one) for one in ids]
 
 
 @pytest.mark.parametrize("datatype", ["INT64", "BYTES"])
@@ -136,57 +89,10 @@ async def test_a_stock_client_that_tries_again_under_its_own_id_gets_the_same_sl
     assert len({record.prediction_id for record in served.kept.decisions}) == 12
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"closed": lambda: "kill_switch"}, "kill_switch"),
-        ({"closed": lambda: "journal_queue"}, "journal_queue"),
-    ],
-)
-async def test_a_gate_of_the_replica_serves_the_greedy_slate(
-    serve: Any, build: Build, change: dict[str, Any], reason: str
-) -> None:
-    served = await serve(build(slate()), **change)
-    inputs = candidates(RNG, 9)
-    answer = await ask(served, inputs, "r")
-
-    assert answer["handrail.served"].tolist() == [greedy_of(inputs)]
-    assert answer["handrail.propensity"].tolist() == [[1.0] * 3]
-    assert answer["parameters"]["explore_closed"] == reason
-    assert answer["parameters"]["explored"] is False
-    assert exploration(served).closed == (reason,)
-    assert is_reproduced(served.kept.decisions[-1], SALT)
-
-
-async def test_bad_lists_of_candidates(serve: Any, build: Build) -> None:
-    served = await serve(build(slate()))
-    twice = candidates(RNG, 5)
-    twice["item"][3] = twice["item"][0]
-    none = candidates(RNG, 5)
-    none["in_stock"][:] = False
-    one = candidates(RNG, 1)
-    strange = candidates(RNG, 5)
-    strange["features"][1] = 1e9  # flagged, if not worse
-
-    assert (await ask(served, twice, "twice"))["parameters"]["explore_closed"] == "duplicate_ids"
-    single = await ask(served, one, "one")
-    assert single["parameters"]["explore_closed"] == "too_few"
-    assert single["handrail.served"].tolist() == [[100]]
-    refused = await ask(served, none, "none")
-    assert (refused["status"], refused["code"]) == (422, "nothing_to_serve")
-    assert (await ask(served, {n: a[:0] for n, a in one.items()}, "empty"))["status"] == 400
-    flagged = await ask(served, strange, "strange")
-    assert flagged["parameters"]["explore_closed"] == "guard"
-    assert (await ask(served, candidates(RNG, 5), "exempt", explore=False))["parameters"][
-        "explore_closed"
-    ] == "exempt"
-    assert (await ask(served, candidates(RNG, 5), "bad", explore="no"))["status"] == 400
-
-
 async def test_a_list_too_long_for_its_record_is_not_explored(
     serve: Any, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chooser_module, "CELLS_MAX", 10)
+    monkeypatch.setattr(questions, "CELLS_MAX", 10)
     served = await serve(build(slate()))
 
     assert (await ask(served, candidates(RNG, 10), "a"))["parameters"].get("explore_closed") is None
@@ -313,40 +219,6 @@ async def test_approvals(serve: Any, build: Build) -> None:
     np.testing.assert_allclose(answer["handrail.propensity"][may], 0.5)
     assert set(record.exploration.closed) == {"", "exposure"}
     assert is_reproduced(record, SALT)
-
-
-def broken(*_: Any, **__: Any) -> Any:
-    raise RuntimeError("injected")
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        (RequestRng, "scrambled"),  # the salt
-        (Spending, "charge"),  # the store of what was spent
-        (SlateExplorer, "distribution"),  # the policy
-        (SlateExplorer, "_draw"),
-        (Chooser, "_units"),
-        (Chooser, "_epoch"),
-    ],
-)
-async def test_a_fault_serves_what_would_be_served_without_exploring(
-    serve: Any, build: Build, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
-) -> None:
-    explore = slate(unit={"parameter": "user"}, budget={"regret": 1e9})
-    off = await serve(build(explore.model_copy(update={"mode": "off"})))
-    served = await serve(build(explore))
-    everybody = [candidates(RNG, 8) for _ in range(5)]
-    plain = [await ask(off, inputs, str(at), user="u") for at, inputs in enumerate(everybody)]
-    monkeypatch.setattr(owner, name, broken)
-
-    for at, (inputs, wanted) in enumerate(zip(everybody, plain, strict=True)):
-        answer = await ask(served, inputs, str(at), user="u")
-
-        assert answer["status"] == 200
-        assert answer["outputs"] == wanted["outputs"]  # to the byte
-        assert answer["parameters"]["explore_closed"] == "error"
-        assert exploration(served).closed == ("error",)
 
 
 def test_a_budget_is_never_overspent_in_any_window() -> None:
