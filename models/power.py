@@ -97,13 +97,13 @@ def _is_noticed(schema: SchemaGuard, rows: Rows) -> NDArray[np.bool_]:
 
 def _promise(outlier: OutlierGuard) -> Promise:
     calibration = outlier.calibration
-    guarantee = calibration.guarantee
+    guarantee = outlier.guarantee
     return Promise(
         alpha=guarantee.alpha,
         delta=guarantee.delta,
         n=guarantee.n,
         rank=calibration.rank,
         mode=guarantee.mode,
-        threshold=calibration.threshold,
+        threshold=outlier.threshold,
         detector=outlier.detector_name,
     )

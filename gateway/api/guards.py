@@ -11,7 +11,6 @@ from gateway.api.access import caller_of
 from gateway.api.rollout import Rollout
 from gateway.errors import ConflictError
 from gateway.registry.registry import Registry
-from guards.outlier.conformal import Aim
 from guards.outlier.guard import OutlierGuard, OutlierSettings
 from guards.quality.expectation import State, judge_at_most
 from guards.settings import Settings
@@ -94,7 +93,7 @@ class GuardRoutes:
             (v["strange"] for v in report["versions"] if v["version"] == version),
             {"hits": 0, "n": 0},
         )
-        promised = Aim(settings.alpha, settings.delta, settings.calibration).guarantee(0).alpha
+        promised = settings.aim.guarantee(0).alpha
         judged = judge_at_most(
             promised, seen["hits"], seen["n"], alpha=report["alpha"], outcome="rows"
         )

@@ -128,6 +128,17 @@ class Detector:
             scores[broken] = np.inf
         return scores
 
+    @property
+    def class_count(self) -> int:
+        """How many classes the rows are a model's answer to; 0 where they are none."""
+        return 0 if self.heads is None else self.heads.answer.count
+
+    def classes(self, rows: Rows) -> NDArray[np.intp]:
+        """Find the class that each of the rows (n, d) is predicted to be of, shape (n,)."""
+        if self.heads is None:
+            return np.zeros(len(rows), np.intp)
+        return np.asarray(rows[:, self.heads.answer.columns].argmax(axis=1))
+
     def _components(
         self, rows: Rows, standard: NDArray[np.float64], absent: NDArray[np.bool_] | None
     ) -> NDArray[np.float64]:

@@ -7,12 +7,12 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from guards.columns import column_names
 from guards.errors import ReferenceTooSmallError, ShapeMismatchError
 from guards.outlier.blame import Extremes, Suspicion
 from guards.outlier.choice import Spoil, choose, spoil_rows
+from guards.outlier.classes import ByClass
 from guards.outlier.conformal import Calibration
 from guards.outlier.cross import cross_scores
 from guards.outlier.detector import OUTPUT_PRESETS, Detector
@@ -20,16 +20,13 @@ from guards.outlier.explain import Explainer
 from guards.outlier.gaps import Gaps
 from guards.outlier.heads import Answer
 from guards.outlier.neighbours import SPARE
+from guards.outlier.settings import DetectorName
+from guards.outlier.settings import OutlierSettings as OutlierSettings
 from guards.outlier.similar import Similar
 from guards.outlier.subsample import subsample
-from guards.settings import Settings
-from guards.verdict import Action, ActionName, Mode, Rows, Verdict, action_of
+from guards.verdict import Action, Guarantee, Rows, Verdict, action_of
 
 LEAST_TO_CHOOSE = 100  # rows; fewer cannot tell detectors apart
-DetectorName = Literal[
-    "auto", "mixture", "neighbours", "whitened",
-    "outputs", "classwise", "rmds", "gen", "vim", "energy", "max_logit", "msp",
-]  # fmt: skip
 Reads = Literal["features", "outputs"]
 # What ``auto`` chooses from, the safest first.
 FEATURE_CANDIDATES: tuple[DetectorName, ...] = ("mixture", "neighbours", "whitened")
@@ -37,51 +34,6 @@ EMBEDDING_CANDIDATES: tuple[DetectorName, ...] = ("whitened", "mixture")
 OUTPUT_CANDIDATES: tuple[DetectorName, ...] = (
     "outputs", "classwise", "rmds", "gen", "vim", "energy", "msp", "whitened",
 )  # fmt: skip
-
-
-class OutlierSettings(Settings):
-    """Settings of `OutlierGuard`."""
-
-    detector: DetectorName = Field(
-        default="auto", description="Which scores are mixed; auto: what pseudo-anomalies favour."
-    )
-    reads: Literal["auto", "features", "outputs"] = Field(
-        default="auto",
-        description="What is judged; auto: outputs, where the model names logits or an embedding.",
-    )
-    alpha: float = Field(
-        0.01, gt=0, lt=1, description="Share of ordinary rows we accept to judge strange."
-    )
-    delta: float = Field(
-        0.05, gt=0, lt=1, description="Probability that the calibration rows mislead us about it."
-    )
-    calibration: Mode = Field(
-        default="pac",
-        description="pac: alpha holds with confidence 1 - delta.  marginal: on average.  cross: on "
-        "average, 2 alpha at worst, from the reference itself, for when rows are few.",
-    )
-    two_sided: bool = Field(
-        default=False, description="Rows that are too typical are strange as well."
-    )
-    action: ActionName = Field(default="flag", description="What a strange row leads to.")
-    dry_run: bool | Literal["until_confirmed"] = Field(
-        default="until_confirmed",
-        description="Judge and record, but allow every row.  until_confirmed: as long as nobody "
-        "confirmed the false alarms on live traffic, if strange rows would be stopped.",
-    )
-    on_error: Literal["open", "closed"] = Field(
-        default="open", description="What happens to a row if the guard itself fails."
-    )
-    reference_rows: int = Field(
-        4096, ge=64, le=65536, description="Reference rows kept; cost per row grows with them."
-    )
-    neighbours: int = Field(
-        default=5, ge=1, le=50, description="Nearest reference rows averaged over."
-    )
-    name_nearest: bool = Field(
-        default=False,
-        description="Name the reference row most like a strange one: it may be a person.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +62,7 @@ class OutlierGuard:
         detector: Detector,
         *,
         calibration: Calibration,
+        by_class: ByClass | None = None,
         columns: Sequence[str],
         seen: Seen,
         reads: Reads = "features",
@@ -117,6 +70,7 @@ class OutlierGuard:
         """Put finished parts together; `fit` and `from_arrays` make them."""
         self._detector = detector
         self.calibration = calibration
+        self._by_class = by_class
         self._columns = tuple(columns)
         self._seen = seen
         self.reads: Reads = reads  # outputs: it judges after the model has answered
@@ -127,7 +81,7 @@ class OutlierGuard:
             self._columns,
             seen.rows if settings.name_nearest else None,
             self.p_values,
-            calibration.threshold,
+            self.threshold,
         )
         self._action = Action.ALLOW if settings.dry_run is True else action_of(settings.action)
 
@@ -159,7 +113,7 @@ class OutlierGuard:
             ShapeMismatchError: the two are not of one width.
             ReferenceTooSmallError: there are not enough rows to be neighbours.
             CalibrationTooSmallError: ``held_out`` cannot support ``alpha`` at ``delta``.
-            ValueError: the detector needs logits, and the rows hold none.
+            ValueError: detector or calibration needs logits, and the rows hold none.
         """
         width = reference.shape[-1]
         for rows in (reference, held_out):
@@ -180,19 +134,40 @@ class OutlierGuard:
             preset = _choose(sample, kept, fit, reads=reads, answer=answer, spoil=spoil)
         if answer is None and preset in OUTPUT_PRESETS:
             raise ValueError(f"guards.outlier.detector {preset} needs logits or probabilities")
+        if answer is None and settings.per_class:
+            raise ValueError("guards.outlier.per_class needs logits or probabilities")
         detector = fit(sample, preset=preset)
         if settings.calibration == "cross":
-            scores = cross_scores(sample, partial(fit, preset=preset))
+            calibrating, scores = sample, cross_scores(sample, partial(fit, preset=preset))
         else:
-            scores = detector.score(held_out[detector.gaps.usable(held_out)])
+            calibrating = held_out[detector.gaps.usable(held_out)]
+            scores = detector.score(calibrating)
+        calibration = _calibrate(scores, settings)
+        by_class = None
+        if settings.per_class:
+            order = np.argsort(scores, kind="stable")
+            by_class = _calibrate_classes(
+                calibration, detector.classes(calibrating)[order], detector, settings
+            )
         return cls(
             settings,
             detector,
-            calibration=_calibrate(scores, settings),
+            calibration=calibration,
+            by_class=by_class,
             columns=column_names(feature_names, width),
             seen=Seen(kept.astype(np.int64), Extremes.of(_filled(sample))),
             reads=reads,
         )
+
+    @property
+    def threshold(self) -> float:
+        """Largest p-value of a strange row."""
+        return (self._by_class or self.calibration).threshold
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What is promised about ordinary rows."""
+        return (self._by_class or self.calibration).guarantee
 
     @property
     def detector_name(self) -> str:
@@ -207,16 +182,19 @@ class OutlierGuard:
 
     def p_values(self, rows: Rows) -> NDArray[np.float64]:
         """Rank each of ``n`` rows, shape (n, d), among the calibration rows."""
-        return self.calibration.p_values(self.scores(rows))
+        scores = self.scores(rows)
+        if self._by_class is None:
+            return self.calibration.p_values(scores)
+        return self._by_class.p_values(scores, self._detector.classes(rows))
 
     def is_strange(self, rows: Rows) -> NDArray[np.bool_]:
         """Find the strange rows without saying why, whatever they lead to."""
-        return np.asarray(self.p_values(rows) <= self.calibration.threshold)
+        return np.asarray(self.p_values(rows) <= self.threshold)
 
     def check(self, rows: Rows) -> Verdict:
         """Judge each of ``n`` rows, shape (n, d)."""
         p_values = self.p_values(rows)
-        strange = p_values <= self.calibration.threshold
+        strange = p_values <= self.threshold
         reasons = {}
         if strange.any():
             reasons = self._explainer.explain(rows, p_values, np.flatnonzero(strange))
@@ -224,20 +202,25 @@ class OutlierGuard:
             self.name,
             strange * np.uint8(self._action),
             p_values,
-            self.calibration.threshold,
-            self.calibration.guarantee,
+            self.threshold,
+            self.guarantee,
             reasons,
         )
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Give up everything that was learnt, as arrays that need no pickle."""
-        return self._detector.to_arrays() | {
-            "calibration": self.calibration.scores,
-            "columns": np.array(self._columns, np.str_),
-            "rows": self._seen.rows,
-            "extremes": self._seen.extremes.values,
-            "reads": np.array(self.reads),
-        }
+        classes = {} if self._by_class is None else {"classes": self._by_class.classes}
+        return (
+            self._detector.to_arrays()
+            | classes
+            | {
+                "calibration": self.calibration.scores,
+                "columns": np.array(self._columns, np.str_),
+                "rows": self._seen.rows,
+                "extremes": self._seen.extremes.values,
+                "reads": np.array(self.reads),
+            }
+        )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], settings: OutlierSettings) -> Self:
@@ -249,10 +232,16 @@ class OutlierGuard:
         Raises:
             CalibrationTooSmallError: the scores cannot support these settings.
         """
+        detector = Detector.from_arrays(arrays)
+        calibration = _calibrate(arrays["calibration"], settings)
+        by_class = None
+        if settings.per_class:
+            by_class = _calibrate_classes(calibration, arrays["classes"], detector, settings)
         return cls(
             settings,
-            Detector.from_arrays(arrays),
-            calibration=_calibrate(arrays["calibration"], settings),
+            detector,
+            calibration=calibration,
+            by_class=by_class,
             columns=tuple(str(name) for name in arrays["columns"]),
             seen=Seen(arrays["rows"], Extremes(arrays["extremes"], len(arrays["rows"]))),
             reads="outputs" if str(arrays["reads"]) == "outputs" else "features",
@@ -292,6 +281,16 @@ def _calibrate(scores: NDArray[np.float64], settings: OutlierSettings) -> Calibr
         mode=settings.calibration,
         two_sided=settings.two_sided,
     )
+
+
+def _calibrate_classes(
+    calibration: Calibration,
+    classes: NDArray[np.intp],
+    detector: Detector,
+    settings: OutlierSettings,
+) -> ByClass:
+    """Calibrate by the class predicted for each row, in the order of the scores."""
+    return ByClass.of(calibration, classes, count=detector.class_count, aim=settings.aim)
 
 
 def _filled(sample: Rows) -> Rows:

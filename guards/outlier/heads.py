@@ -23,6 +23,11 @@ class Answer:
     columns: slice
     is_probability: bool
 
+    @property
+    def count(self) -> int:
+        """How many classes there are."""
+        return int(self.columns.stop - self.columns.start)
+
     def logits(self, rows: Rows) -> NDArray[np.float64]:
         """Read them from output rows, shape (n, d)."""
         values = np.ascontiguousarray(rows[:, self.columns], np.float64)
