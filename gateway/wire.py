@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bytes_tensor import as_elements, cut_elements, join_elements
+from models.signature import DTYPES
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 US_PER_MS = 1000
@@ -21,16 +21,8 @@ US_PER_MS = 1000
 Arrays = Mapping[str, NDArray[Any]]
 Json = dict[str, Any]
 
-DATATYPES: Mapping[str, str] = {
-    "bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-    "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-    "float16": "FP16", "float32": "FP32", "float64": "FP64", "bfloat16": "BF16",
-    "object": "BYTES",
-}  # fmt: skip
-_DTYPES = {
-    datatype: np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name).newbyteorder("<")
-    for name, datatype in DATATYPES.items()
-}
+DATATYPES = {dtype.name: datatype for datatype, dtype in DTYPES.items()}  # in any byte order
+_WIRE = {datatype: dtype.newbyteorder("<") for datatype, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +114,13 @@ def _as_bytes(element: str | bytes) -> bytes:
 def _from_json(data: list[Any], datatype: str) -> NDArray[Any]:
     if datatype == "BYTES":
         return as_elements([str(item).encode() for item in data], (len(data),))
-    return np.array(data, dtype=_DTYPES[datatype])
+    return np.array(data, dtype=_WIRE[datatype])
 
 
 def _from_bytes(part: bytes, tensor: Json) -> NDArray[Any]:
     if tensor["datatype"] == "BYTES":
         return cut_elements(part, tensor["shape"])
-    return np.frombuffer(part, dtype=_DTYPES[tensor["datatype"]])
+    return np.frombuffer(part, dtype=_WIRE[tensor["datatype"]])
 
 
 def _datatype(name: str, array: NDArray[Any]) -> str:

@@ -41,7 +41,8 @@ def main() -> None:
         ray_actor_options={"num_cpus": 0.1},
         logging_config=QUIET,
     )
-    for name, path in models().items():
+    # The first one last: who waits for this server asks that one.
+    for name, path in reversed(models().items()):
         serve.run(deployment.bind(path), name=name, route_prefix=f"/v2/models/{name}/infer")
     while True:
         time.sleep(3600)
