@@ -26,19 +26,20 @@ SHIFTS = (0.1, 0.25, 0.5, 1.0, 2.0)  # in reference standard deviations, both wa
 SCALES = (0.6, 1.5, 2.5)  # ratios of standard deviations
 SCORE_MAX = 2.5  # beyond it the reference bounds probabilities too loosely for a tilt to pay
 ODDS = (1.5, 2.0, 4.0, 8.0)
-RARE_ODDS = (4.0, 16.0, 64.0)  # where the reference has next to nothing
+RARE_ODDS = (4.0, 16.0)  # where the reference has next to nothing
+SPECIAL_ODDS = (2.0, 8.0, 64.0)  # of missing values: from a few to an outage
 TAIL_EDGES = 2  # at each end: the extreme value, and the 1 in 1000 quantile
 INNER_STEP = 4  # between the other edges on which odds are bet
 
 # How the initial stake is divided; each family divides its share evenly.  A family with a
 # tenth of the stake finds its drift ln(10) nats later than if it had all.
 STAKES = {
-    "shift": 0.4,
-    "scale": 0.15,
-    "tail": 0.15,
-    "outside": 0.15,
-    "inner": 0.05,
-    "special": 0.1,
+    "shift": .32,
+    "scale": .13,
+    "tail": .25,
+    "outside": .2,
+    "inner": .03,
+    "special": .07,
 }
 
 
@@ -73,7 +74,7 @@ class Bets:
 
     def gains(self, counts: Counts) -> Grid:
         """Log wealth that counts, shape (..., channels, CELLS), add to each bet."""
-        gains: Grid = np.einsum("...cb,cbk->...ck", counts.astype(float), self.log_payoffs)
+        gains: Grid = (counts[..., None, :].astype(float) @ self.log_payoffs)[..., 0, :]
         return gains
 
 
@@ -180,7 +181,7 @@ def _shapes(counts: NDArray[np.int64], edges: int) -> dict[str, Grid]:
         "scale": _neutral(np.exp(scores[:, None] ** 2 * bend), weights),
         "tail": _odds(np.concatenate(tails, axis=1), RARE_ODDS),
         "inner": _odds(np.concatenate([_below(inner), _above(inner)], axis=1), ODDS),
-        "special": _odds(specials, (*ODDS, *RARE_ODDS[1:])),
+        "special": _odds(specials, SPECIAL_ODDS),
     }
 
 
