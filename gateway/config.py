@@ -84,6 +84,9 @@ class RecordSettings(Settings):
         64 * MIB, ge=MIB // 4, description="A segment is closed at this size."
     )
     segment_s: float = Field(30.0, gt=0, description="A segment is closed at this age.")
+    traffic_s: float = Field(
+        2.0, gt=0, description="How often a replica tells what it counted of its traffic."
+    )
     poll_ms: float = Field(250.0, gt=0, description="How often the recorder looks for records.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 picks a free one.")
     trace_share: float = Field(
@@ -105,6 +108,9 @@ class EvaluateSettings(Settings):
     judge_ms: float = Field(500.0, gt=0, description="How often notified work is judged.")
     reconcile_s: float = Field(
         5.0, gt=0, description="How often evidence without a span is sought."
+    )
+    drift_s: float = Field(
+        10.0, gt=0, description="How often drift is judged: a tick of its monitors."
     )
     alpha: float = Field(0.05, gt=0, lt=1, description="Error of the confidence sequences.")
 

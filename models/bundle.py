@@ -32,6 +32,7 @@ from models.runtime.protocol import Tensors
 from models.seal import check_content, read_seal, read_verified
 from models.signing import TrustedKeys
 from models.signing import digest as digest_of
+from models.traffic import Watched
 
 MANIFEST_FILE = "model.yaml"
 GUARDS_FILE = "guards.npz"
@@ -39,6 +40,7 @@ REFERENCE_FILE = "reference.npz"
 GOLDEN_FILE = "golden.npz"
 ENVIRONMENT_FILE = "environment.json"
 CALIBRATION_FILE = "calibration.npz"  # absent where no held-out row had a label
+DRIFT_FILE = "drift.npz"  # absent in bundles made before it
 POWER_FILE = "power.json"  # absent where a model takes no numbers, and in bundles made before it
 REQUIRED_FILES = (MANIFEST_FILE, GUARDS_FILE, REFERENCE_FILE, GOLDEN_FILE, ENVIRONMENT_FILE)
 
@@ -211,6 +213,21 @@ def parse_power_card(content: bytes) -> PowerCard:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"not a power card at {where!r}: {first['msg']}") from error
+
+
+def load_watched(bundle: Bundle) -> Watched | None:
+    """Read what traffic was; None where nobody noted it.
+
+    Raises:
+        BundleError: the file does not hold it.
+    """
+    if DRIFT_FILE not in bundle.digests:
+        return None
+    try:
+        return Watched.from_arrays(_load_arrays(bundle, DRIFT_FILE))
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        problem = f"{DRIFT_FILE} does not hold the reference of the drift monitors"
+        raise BundleError(bundle.path.name, problem) from error
 
 
 def load_reference(bundle: Bundle) -> Reference:

@@ -75,12 +75,39 @@ class ConstantRung(Settings):
 Rung = Annotated[VersionRung | ModelRung | CacheRung | ConstantRung, Field(discriminator="use")]
 
 
+class DriftSpec(Settings):
+    """What the drift monitors promise; what traffic was lies in ``drift.npz``."""
+
+    false_alarm_days: float = Field(
+        365.0, gt=0, description="Mean time to a false alarm of one monitor, at least."
+    )
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="Probability of ever finding drift where none is."
+    )
+    delta: float = Field(
+        0.05, gt=0, lt=1, description="Probability that the reference misleads a monitor."
+    )
+    slack: float = Field(
+        0.0, ge=0, lt=0.5, description="Drift of probabilities that nobody wants to know about."
+    )
+    time_ordered: bool = Field(
+        default=False,
+        description="The reference rows are in the order in which they came: then how much they "
+        "depend on each other is estimated from them.",
+    )
+    entity: str | None = Field(
+        default=None,
+        description="Input that says whose row it is; each counts once per second at most.",
+    )
+
+
 class GuardsSpec(Settings):
     """Settings of every guard; their fitted state lies in ``guards.npz``."""
 
     schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
     outlier: OutlierSettings | None = None  # None: no fitted state, no guard
     output: OutputSettings = OutputSettings()
+    drift: DriftSpec = DriftSpec()
 
     @property
     def to_confirm(self) -> tuple[str, ...]:
@@ -151,6 +178,9 @@ class Manifest(Settings):
         self._check_rungs()
         self._check_features()
         self._check_answer()
+        entity = self.guards.drift.entity
+        if entity is not None and entity not in {spec.name for spec in self.signature.inputs}:
+            raise ValueError(f"guards.drift.entity names no input: {entity!r}")
         unknown = set(self.capture.redact) - {spec.name for spec in self.signature.inputs}
         if unknown:  # a slip of the pen here would record what must not be
             raise ValueError(f"capture.redact names no input: {sorted(unknown)}")

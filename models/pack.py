@@ -20,6 +20,7 @@ from guards.stress.power import Budget
 from guards.verdict import Rows
 from models.bundle import (
     CALIBRATION_FILE,
+    DRIFT_FILE,
     ENVIRONMENT_FILE,
     GOLDEN_FILE,
     GUARDS_FILE,
@@ -41,14 +42,17 @@ from models.features import feature_rows, tensor_columns
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.model_yaml import render_manifest
 from models.outlier import fit_outlier
+from models.output_rows import output_rows
 from models.parity import environment_fingerprint
 from models.power import draw_power_card
 from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime, Tensors
 from models.seal import digest_files, seal
 from models.signing import SigningKey, TrustedKeys
+from models.traffic import fit_watched
 
 REFERENCE_ROWS = 2048  # what monitors compare traffic with; more rows no longer change a histogram
+WATCHED_ROWS = 4096  # held-out rows that the model answers to show what its answers are
 BATCH_ROWS = 256
 POWER_BUDGET = Budget()
 NO_RUNGS: Mapping[str, Path] = MappingProxyType({})
@@ -118,6 +122,9 @@ def pack(
         guards = load_guards(unsealed)
         answers = _predict(runtime, golden)
         check_ordinary_answers(guards.output, manifest.guards.output, signature, answers)
+        _save_watched(
+            draft, unsealed, guards, runtime, reference, held_out, names=feature_names, rng=rng
+        )
         _save_power_card(draft, guards, held_out, runtime, signature, budget=power_budget)
         environment = json.dumps(environment_fingerprint(), indent=1)
         (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
@@ -245,6 +252,42 @@ def _save_reference(
     inputs = _take(reference, kept)
     extra = {} if labels is None else {"labels": labels[kept]}
     _save_arrays(draft / REFERENCE_FILE, extra, input=inputs, output=_predict(runtime, inputs))
+
+
+def _save_watched(
+    draft: Path,
+    bundle: Bundle,
+    guards: GuardSet,
+    runtime: Runtime,
+    reference: Tensors,
+    held_out: Tensors,
+    *,
+    names: Sequence[str],
+    rng: np.random.Generator,
+) -> None:
+    """Note what traffic was, for the monitors of drift."""
+    signature = bundle.manifest.signature
+    held_out = _take(held_out, _choose(held_out, WATCHED_ROWS, rng))
+    rows = feature_rows(held_out, signature)
+    violations = np.isin(np.arange(len(rows)), list(guards.schema.check(rows).reasons))
+    outputs, p_values = _predict(runtime, held_out), None
+    if guards.outlier is not None:
+        is_after = guards.outlier.reads == "outputs"
+        p_values = guards.outlier.check(
+            output_rows(outputs, signature) if is_after else rows
+        ).p_values
+    watched = fit_watched(
+        bundle.manifest,
+        reference,
+        held_out,
+        outputs=outputs,
+        p_values=p_values,
+        violations=violations,
+        predict=partial(_predict, runtime),
+        names=names,
+        rng=rng,
+    )
+    _save_arrays(draft / DRIFT_FILE, watched.to_arrays())
 
 
 def _save_golden(

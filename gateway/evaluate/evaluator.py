@@ -7,6 +7,7 @@ so it may die at any time: the next one goes on from there, and the report is th
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,6 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 from gateway.config import Config
+from gateway.evaluate.drift import DriftWatch
 from gateway.evaluate.judge import Judge
 from gateway.evaluate.judgements import Judgements
 from gateway.evaluate.outage import OUTAGES
@@ -26,8 +28,10 @@ from gateway.evaluate.shadows import Shadow, ShadowLostError, ShadowProcess, Sha
 from gateway.record.evidence import Evidence
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
+from gateway.registry.drift import DriftStore
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
+from models.bundle import Bundle, open_verified
 from models.errors import ModelError
 
 log = logging.getLogger(__name__)
@@ -55,6 +59,12 @@ class Evaluator:
         self._evidence = Evidence(config.evidence_url)
         self._judge = Judge(self._evidence, self._judgements)
         self._receiver = Receiver(self._judge.take, grpc_port=grpc_port, http_port=http_port)
+        self._drift = DriftWatch(
+            DriftStore(config.database_url),
+            self._open_bundle,
+            tick_s=config.evaluate.drift_s,
+            clock_s=time.time,
+        )
         # One thread for everything that waits for the database: writers would only queue there.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._loops: dict[str, asyncio.Task[None]] = {}
@@ -76,6 +86,7 @@ class Evaluator:
             settings = self._config.evaluate
             self._keep("judge", self._judge.judge_notified, every_s=settings.judge_ms / 1000)
             self._keep("reconcile", self._judge.reconcile, every_s=settings.reconcile_s)
+            self._keep("drift", self._drift.tick, every_s=settings.drift_s)
             if not _runs(self._loops.get("follow")):
                 self._loops["follow"] = asyncio.create_task(self._follow())
 
@@ -134,6 +145,10 @@ class Evaluator:
             except OUTAGES as error:
                 self._note_outage(error)
             await asyncio.sleep(self._config.evaluate.reconcile_s)
+
+    def _open_bundle(self, digest: str) -> Bundle:
+        path = self._registry.artifacts.fetch(digest, self._config.bundle_cache_dir)
+        return open_verified(path, digest)
 
     def _note_outage(self, error: Exception) -> None:
         self._outages += 1

@@ -6,16 +6,19 @@ restarts change it: it holds no clock.
 
 from typing import Literal
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.evaluate.cells import Cells, is_answer
+from gateway.evaluate.drift_report import DriftReport, MonitorReport
 from gateway.evaluate.expectations import NS_PER_MS, Expectation, judge_expectations
 from gateway.evaluate.tallies import Hits, ShadowTally, read_cells, read_labels, read_shadow
 from gateway.registry.database import reading
+from gateway.registry.drift import read_findings
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.confidence import confidence_sequence
 from guards.settings import Settings
+from models.traffic import MONITORED
 
 
 class Share(Settings):
@@ -70,6 +73,7 @@ class Report(Settings):
     versions: tuple[VersionReport, ...]
     shadow: ShadowReport | None
     expectations: tuple[Expectation, ...]  # of the live version
+    drift: DriftReport | None  # of the live version; None before the first tick
 
 
 def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> Report:
@@ -89,6 +93,7 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
     with reading(engine) as connection:
         cells = read_cells(connection, model)
         right, unmatched = read_labels(connection, model)
+        drift = None if table is None else _drift(connection, model, table.live)
         shadow = None
         if table is not None and table.shadow is not None:
             tally = read_shadow(connection, model, table.shadow, live=table.live)
@@ -118,7 +123,16 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         versions=versions,
         shadow=shadow,
         expectations=expectations,
+        drift=drift,
     )
+
+
+def _drift(connection: Connection, model: str, version: str) -> DriftReport | None:
+    found = read_findings(connection, model, version)
+    told = tuple(
+        MonitorReport.model_validate_json(found[name]) for name in MONITORED if name in found
+    )
+    return DriftReport(version=version, monitors=told) if told else None
 
 
 def _live_since(registry: Registry, table: RoutingTable) -> int:

@@ -4,7 +4,7 @@ Labels come from closed sets only.  Exemplars point at requests that left a trac
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -13,12 +13,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from gateway.record.decision import Decision
 from gateway.record.keep import REASONS
+from gateway.record.traffic import DriftSignal
 from guards.explore.gate import REASONS as UNEXPLORED
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _USED = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)  # exact where the budget ends
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _VERSION = ("model", "version")
+_MONITOR = (*_VERSION, "monitor")
 _FALLBACK_REASONS = frozenset(
     {
         "deadline", "queue_full", "model_error", "output", "outlier", "schema", "breaker_open",
@@ -125,12 +127,20 @@ class Metrics:
         else:
             self._instruments.dropped.labels(outlet, fate).inc(spans)
 
+    def show_drift(self, signals: Sequence[DriftSignal]) -> None:
+        """Show what the monitors of drift say."""
+        for signal in signals:
+            labels = (signal.model, signal.version, signal.monitor)
+            self._instruments.drift_evidence.labels(*labels).set(signal.log_evidence)
+            self._instruments.drift_threshold.labels(*labels).set(signal.log_threshold)
+            self._instruments.drift_alarm.labels(*labels).set(signal.alarm)
+
     def add_rows(self, rows: int) -> None:
         """Count rows committed to the evidence."""
         self._instruments.rows.inc(rows)
 
     def fail(self, what: str) -> None:
-        """Count a failure of the recorder: cycle, record, segment, maintenance, watch or span."""
+        """Count a failure: cycle, record, segment, maintenance, watch, traffic or span."""
         self._instruments.failures.labels(what).inc()
 
     def bury(self, model: str, cause: str, *, quarantined: int) -> None:
@@ -173,6 +183,9 @@ class _Instruments:
     deaths: Counter
     quarantined: Counter
     lag: Gauge
+    drift_evidence: Gauge
+    drift_threshold: Gauge
+    drift_alarm: Gauge
 
     @classmethod
     def register(cls, registry: CollectorRegistry) -> Self:
@@ -216,6 +229,9 @@ class _Instruments:
             ),
             counter("inputs_quarantined", "Inputs that were there at two deaths.", ("model",)),
             gauge("recorder_lag_seconds", "Age of the oldest answer not yet in the evidence."),
+            gauge("drift_evidence_nats", "Evidence of drift, logarithm.", _MONITOR),
+            gauge("drift_threshold_nats", "Evidence that raises the alarm, logarithm.", _MONITOR),
+            gauge("drift_alarm", "1 while a monitor finds drift.", _MONITOR),
         )
 
     def resolve(self, model: str, version: str) -> _Family:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from gateway.record.segments import (
     set_aside,
 )
 from gateway.record.spans import SpanReplay
+from gateway.record.traffic import TrafficBook, TrafficTotal, decode_traffic, is_traffic
 from gateway.record.watch import DeathBook, Watch, WatchThread
 
 _CYCLE_BYTES_MAX = 32 * MIB  # read in one cycle at most
@@ -50,6 +51,7 @@ class _Harvest:
     """What one cycle read."""
 
     decisions: list[Decision] = field(default_factory=list)
+    traffic: list[TrafficTotal] = field(default_factory=list)
     through: dict[str, int] = field(default_factory=dict)  # segment -> last seq read
     finished: list[Segment] = field(default_factory=list)
     corrupt: list[Segment] = field(default_factory=list)
@@ -71,6 +73,7 @@ class Recorder:
         evidence_url: str,
         evaluator_endpoint: str | None,
         deaths: DeathBook,
+        traffic: TrafficBook,
         niceness: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -85,6 +88,8 @@ class Recorder:
         self._keeper = Keeper(settings, clock_s=time.monotonic)
         self._outlets = open_outlets(evaluator_endpoint, self._settle_spans)
         self._replay = SpanReplay(self._outlets, trace_share=settings.trace_share)
+        self._traffic = traffic
+        self._unentered: dict[tuple[str, str, str, str], TrafficTotal] = {}  # by source
         self._lock: FileLock | None = None
         self._cursors: dict[str, int] = {}  # segment -> last seq in the evidence
         self._tainted: set[str] = set()  # segments with records that could not be decoded
@@ -194,7 +199,11 @@ class Recorder:
         records, complete = read_records(segment, after, limit_bytes=limit_bytes)
         for seq, body in records:
             try:
-                harvest.decisions.append(decode(body))
+                if is_traffic(body):
+                    total = TrafficTotal(segment.writer, decode_traffic(body))
+                    harvest.traffic.append(total)
+                else:
+                    harvest.decisions.append(decode(body))
             except msgspec.DecodeError as error:
                 self._tainted.add(segment.name)
                 self._counts["undecodable"] += 1
@@ -214,6 +223,7 @@ class Recorder:
 
     def _commit(self, harvest: _Harvest) -> None:
         """Make the harvest evidence, then derive metrics and spans from it."""
+        self._enter(harvest.traffic)
         self._evidence.append(harvest.decisions, through=harvest.through)
         self._cursors.update(harvest.through)
         self._commits += 1
@@ -227,6 +237,25 @@ class Recorder:
                 self._replay.draw(decision, reason)
         for reason, requests in self._keeper.take_suppressed().items():
             self._metrics.suppress(reason, requests)
+
+    def _enter(self, totals: Sequence[TrafficTotal]) -> None:
+        """Keep what replicas counted; if that fails, the next cycle tries again.
+
+        Before the evidence is committed, as then these records are not read again.
+        """
+        for total in totals:  # of one source, the last is the largest
+            record = total.record
+            source = (total.writer, record.model, record.version, record.epoch)
+            self._unentered[source] = total
+        if not self._unentered:
+            return
+        try:
+            self._traffic.enter(list(self._unentered.values()))
+            self._metrics.show_drift(self._traffic.signals())
+        except Exception as error:  # noqa: BLE001 - totals: the next ones repair what is lost
+            self._fail("traffic", error)
+        else:
+            self._unentered.clear()
 
     def _clean_up(self, harvest: _Harvest) -> None:
         """Remove finished segments; keep what could not be understood for a person."""

@@ -257,8 +257,12 @@ class Batcher:
                     waiting.answer.set_exception(error)
         finally:
             self._is_busy = bool(self._waiting)
+            loop = asyncio.get_running_loop()
+            traffic = batch[0].version.traffic
+            if traffic is not None and traffic.is_due:
+                loop.call_soon(traffic.fold)  # behind the answers of this batch
             if self._is_busy:
-                asyncio.get_running_loop().call_soon(self._flush)
+                loop.call_soon(self._flush)
 
 
 def _run_or_die(

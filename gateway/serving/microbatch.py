@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gateway.registry.routing import RoutingTable
 from gateway.serving.chooser import Decided
 from gateway.serving.questions import NOTHING_ASKED, Asked
+from gateway.serving.traffic import Seen
 from gateway.serving.versions import LoadedVersion
 from guards.verdict import Action, Verdict
 from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
@@ -143,6 +144,7 @@ class Microbatch:
         self._infer(inputs)
         self._guard_outputs()
         inferred_ns = now_ns()
+        self._note_traffic(inputs, inferred_ns)
         self._explore(closed)
         explored_ns = now_ns() if self._decided else 0
         return self._split(
@@ -318,10 +320,38 @@ class Microbatch:
             return None
         return np.asarray(sum(verdict.actions[start:stop] for verdict in said) > 0)
 
+    def _note_traffic(self, inputs: Arrays, now_ns: int) -> None:
+        """Leave every row for the monitors, as it came, whatever became of it."""
+        traffic = self._version.traffic
+        if traffic is None or self._is_fallback:
+            return
+        strange = next((v.reasons for v in self._verdicts if v.guard == "schema"), {})
+        asked, p_values = self._asked(), self._p_values()
+        if p_values is not None and self._version.chain.reads_outputs:
+            p_values = p_values[asked]  # no answer, nothing to find strange
+        outputs = None
+        if self._outputs is not None:
+            name = self._version.judged_output.name
+            outputs = {name: self._outputs[name][asked]}
+        traffic.observe(Seen(inputs, strange, p_values, outputs), now_ns=now_ns)
+
+    def _asked(self) -> NDArray[np.bool_] | slice:
+        """Rows that the model has answered, whatever was thought of its answers."""
+        unasked = [i for i, stop in self._stopped.items() if not stop.is_after]
+        if not unasked:
+            return slice(None)
+        asked, bounds = np.ones(self.rows, np.bool_), self._bounds()
+        for i in unasked:
+            asked[slice(*bounds[i])] = False
+        return asked
+
+    def _p_values(self) -> NDArray[Any] | None:
+        return next((v.p_values for v in self._verdicts if v.p_values is not None), None)
+
     def _split(self, stamps: Stamps) -> list[Judged]:
         """Give every item its own rows."""
         said = [verdict for verdict in self._verdicts if not verdict.is_clear]
-        p_values = next((v.p_values for v in self._verdicts if v.p_values is not None), None)
+        p_values = self._p_values()
         classes = None
         if self._outputs is not None:
             classes = predicted(self._outputs, self._version.manifest.signature)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from gateway.config import Config
 from gateway.record.inflight import Flight, note_path
 from gateway.record.journal import GroupCommitter, Journal
+from gateway.record.traffic import encode_traffic
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.deaths import Deaths
@@ -113,6 +114,7 @@ class Replica:
                 self._follow_deaths(),
                 self._follow_switch(),
                 self._beat(),
+                self._tell_traffic(),
             )
         ]
 
@@ -232,6 +234,23 @@ class Replica:
             self._explore_gate.turn(await asyncio.to_thread(self._switches.of, self._model))
         except Exception as error:  # noqa: BLE001  whatever it is, the gate closes by itself
             log.warning("the kill switch cannot be read: %s", type(error).__name__)
+
+    async def _tell_traffic(self) -> None:
+        """Put what was counted so far into the journal, every so often."""
+        while True:
+            await asyncio.sleep(self._config.record.traffic_s)
+            try:
+                self._tell_traffic_once()
+            except Exception:
+                log.exception("what was counted of the traffic is not told")
+
+    def _tell_traffic_once(self) -> None:
+        for loaded in self._versions.view.loaded.values():
+            if loaded.traffic is None:
+                continue
+            record = loaded.traffic.record(self._model, loaded.ref.version, loaded.ref.digest)
+            if record is not None:
+                self._journal.append(encode_traffic(record))
 
     async def _beat(self) -> None:
         """Show whoever looks from outside that the event loop turns."""

@@ -17,7 +17,8 @@ from gateway.serving.answer_cache import AnswerCache
 from gateway.serving.chain import GuardChain
 from gateway.serving.chooser import Chooser
 from gateway.serving.cost import BatchCost
-from models.bundle import Bundle, load_golden, load_guards, open_verified
+from gateway.serving.traffic import TrafficCounts
+from models.bundle import Bundle, load_golden, load_guards, load_watched, open_verified
 from models.errors import ModelError, StickyDeviceError
 from models.features import feature_rows
 from models.manifest import Manifest, TensorSpec
@@ -54,6 +55,7 @@ class LoadedVersion:
     golden: Tensors  # inputs of one row that it is known to answer
     rungs: "Mapping[str, LoadedVersion]" = field(default_factory=dict)  # models of the ladder
     cache: AnswerCache | None = None  # where the ladder has such a rung
+    traffic: TrafficCounts | None = None  # None: a rung, or a bundle that says not what traffic was
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +178,13 @@ def load_version(ref: VersionRef, path: Path, *, salt: bytes, replicas: int = 1)
     chain = GuardChain(load_guards(bundle), bundle.manifest.guards)
     manifest, cache = bundle.manifest, bundle.manifest.cache_rung
     is_choice = manifest.explore.kind != "none"
+    watched = load_watched(bundle)
     return replace(
         _load_model(ref, bundle, chain),
         chooser=Chooser(manifest, salt, replicas=replicas) if is_choice else None,
         rungs={rung.rung: _load_model(ref, rung, chain) for rung in bundle.rungs},
         cache=AnswerCache(entries=cache.entries, max_age_s=cache.max_age_s) if cache else None,
+        traffic=TrafficCounts(watched, bundle.manifest) if watched else None,
     )
 
 

@@ -34,12 +34,12 @@ INNER_STEP = 4  # between the other edges on which odds are bet
 # How the initial stake is divided; each family divides its share evenly.  A family with a
 # tenth of the stake finds its drift ln(10) nats later than if it had all.
 STAKES = {
-    "shift": .32,
-    "scale": .13,
-    "tail": .25,
-    "outside": .2,
-    "inner": .03,
-    "special": .07,
+    "shift": 0.32,
+    "scale": 0.13,
+    "tail": 0.25,
+    "outside": 0.2,
+    "inner": 0.03,
+    "special": 0.07,
 }
 
 

@@ -10,8 +10,9 @@ alarm is at least ``run_length_ticks``, and the evidence since the beginning eve
 1/alpha with probability at most ``alpha``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,32 @@ class MonitorState:
     total: Counts  # since the beginning
     log_peak: float = 0.0  # of the evidence since the beginning
     alarmed: int | None = None  # tick at which the present alarm was raised
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Give up everything, as arrays that need no pickle."""
+        return {
+            "tick": np.array(self.wealth.tick),
+            "log_process": self.wealth.log_process,
+            "log_detector": self.wealth.log_detector,
+            "log_started": self.wealth.log_started,
+            "total": self.total,
+            "log_peak": np.array(self.log_peak),
+            "alarmed": np.array(-1 if self.alarmed is None else self.alarmed),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "MonitorState":
+        """Rebuild the state that gave ``arrays``, to the last bit."""
+        wealth = Wealth(
+            int(arrays["tick"]),
+            arrays["log_process"],
+            arrays["log_detector"],
+            arrays["log_started"],
+        )
+        alarmed = int(arrays["alarmed"])
+        return cls(
+            wealth, arrays["total"], float(arrays["log_peak"]), None if alarmed < 0 else alarmed
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,43 @@ def test_a_prediction_is_answered_labelled_and_judged(
     assert {answer.served_by for answer in answers} == {"model"}
 
 
+def test_drift_is_reported_with_the_feature_that_drifts(
+    shared: Running, examples: tuple[Example, Example]
+) -> None:
+    """One instrument measures too high: in the report, on the metrics page, and no page for it."""
+    _, cancer = examples
+    name = "mean_texture"
+    rows = cancer.test_rows.copy()
+    rows[:, cancer.feature_names.index(name)] *= 1.5
+
+    def found() -> dict[str, Any]:
+        drift = client.report("breast_cancer")["drift"] or {"monitors": []}
+        return {monitor["monitor"]: monitor for monitor in drift["monitors"]}
+
+    with shared.client() as client:
+        began_s = time.time()
+        for part in np.array_split(rows, 20):
+            client.infer("breast_cancer", {"measurements": part})
+        wait_for(lambda: found().get("features", {}).get("state") == "alarm", 20)
+        features = found()["features"]
+        [recorder] = client.status()["processes"]["recorders"].values()
+
+        def shown() -> bool:
+            page = httpx.get(f"http://127.0.0.1:{recorder['metrics_port']}/metrics").text
+            labels = '{model="breast_cancer",monitor="features",version="1"}'
+            return f"handrail_drift_alarm{labels} 1.0" in page
+
+        client.infer("breast_cancer", {"measurements": rows[:1]})  # the page follows the traffic
+        wait_for(shown, 10)
+
+    assert not features["pages"]
+    assert features["alarmed_s"] > began_s
+    named = {channel["name"]: channel for channel in features["channels"] if channel["named"]}
+    assert name in named
+    assert "high" in named[name]["how"]
+    assert named[name]["kolmogorov_smirnov"] > 0.2  # ordinary rows came before
+
+
 def test_a_shadow_sees_the_traffic_and_never_answers(
     shared: Running, examples: tuple[Example, Example]
 ) -> None:

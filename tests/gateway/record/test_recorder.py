@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gateway.record.evidence import Evidence
 from gateway.record.journal import Journal
 from gateway.record.recorder import Recorder
 from gateway.record.segments import list_segments
+from gateway.record.traffic import DriftSignal, TrafficRecord, TrafficTotal, encode_traffic
 
 MakeDecision = Callable[..., Decision]
 SLEEPY = RecordSettings(poll_ms=3_600_000)  # cycles only when told to
@@ -34,12 +35,29 @@ class Nobody:
         return []
 
 
+class NoBook:
+    """A book of traffic that keeps nothing; or refuses, while told to."""
+
+    def __init__(self) -> None:
+        self.entered: list[TrafficTotal] = []
+        self.refuses = False
+
+    def enter(self, totals: Sequence[TrafficTotal]) -> None:
+        if self.refuses:
+            raise OSError("away")
+        self.entered += totals
+
+    def signals(self) -> list[DriftSignal]:
+        return [DriftSignal("digits", "3", "reject_rate", 20.0, 15.0, True)]
+
+
 class Node:
     """A journal directory, an evidence table, and the recorders and writers started on them."""
 
     def __init__(self, directory: Path) -> None:
         self.journal_dir = directory / "journal"
         self.evidence_url = str(directory / "evidence")
+        self.book = NoBook()
         self._recorders: list[Recorder] = []
 
     def recorder(
@@ -51,6 +69,7 @@ class Node:
             evidence_url=self.evidence_url,
             evaluator_endpoint=endpoint,
             deaths=Nobody(),
+            traffic=self.book,
         )
         self._recorders.append(recorder)
         return recorder
@@ -370,6 +389,7 @@ RECORDER = """
     from gateway.config import RecordSettings
     from gateway.record.recorder import Recorder
     from gateway.registry.deaths import Deaths
+    from gateway.registry.drift import DriftStore
 
     here = Path(sys.argv[1])
     Recorder(
@@ -378,6 +398,7 @@ RECORDER = """
         evidence_url=str(here / "evidence"),
         evaluator_endpoint=None,
         deaths=Deaths(f"sqlite:///{here}/handrail.db"),
+        traffic=DriftStore(f"sqlite:///{here}/handrail.db"),
     )
     print("recording", flush=True)
     time.sleep(60)
@@ -412,3 +433,56 @@ def test_a_recorder_killed_again_and_again_loses_and_repeats_nothing(
     assert node.rows() == written
     assert len(node.request_ids()) == written
     assert list_segments(node.journal_dir) == []
+
+
+def _counted(values: int) -> bytes:
+    return encode_traffic(
+        TrafficRecord("digits", "3", "sha256:abc", "e", values, {"features": b"x"})
+    )
+
+
+def test_what_replicas_counted_is_entered_under_their_name_and_is_no_evidence(
+    node: Node, make_decision: MakeDecision
+) -> None:
+    recorder, journal = node.recorder(), node.journal("digits~1")
+    for body in (_counted(5), encode(make_decision(1)), _counted(9)):
+        journal.append(body)
+    journal.commit()
+
+    recorder.flush()
+
+    assert node.request_ids() == ["request-1"]
+    assert [(total.writer, total.record.values) for total in node.book.entered] == [("digits~1", 9)]
+
+
+def test_a_database_that_is_away_costs_no_decision_and_counts_come_later(
+    node: Node, make_decision: MakeDecision
+) -> None:
+    recorder, journal = node.recorder(), node.journal("digits~1")
+    node.book.refuses = True
+    for body in (_counted(5), encode(make_decision(1))):
+        journal.append(body)
+    journal.commit()
+    recorder.flush()
+    node.book.refuses = False
+    journal.append(encode(make_decision(2)))
+    journal.commit()
+    recorder.flush()
+
+    assert node.request_ids() == ["request-1", "request-2"]
+    assert [total.record.values for total in node.book.entered] == [5]
+    assert recorder.status()["failures"] == 1
+
+
+def test_what_the_monitors_say_is_a_metric(node: Node) -> None:
+    recorder, journal = node.recorder(), node.journal("digits~1")
+    journal.append(_counted(5))
+    journal.commit()
+
+    recorder.flush()
+
+    labels = {"model": "digits", "version": "3", "monitor": "reject_rate"}
+    shown = recorder._metrics.registry.get_sample_value
+    assert shown("handrail_drift_alarm", labels) == 1
+    assert shown("handrail_drift_evidence_nats", labels) == 20
+    assert shown("handrail_drift_threshold_nats", labels) == 15

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from guards.outlier.guard import OutlierSettings
-from models.bundle import Bundle, load_guards, load_power_card
+from models.bundle import Bundle, load_guards, load_power_card, load_watched
 from models.examples.mlp import IR_VERSION, OPSET
 from models.manifest import (
     ConstantRung,
@@ -144,3 +144,36 @@ async def test_what_is_strange_after_inference_leads_to_its_action(
         assert strange.json()["parameters"]["served_by"] == served_by
     if action == "flag":
         assert strange.json()["parameters"]["flagged_rows"] == 1
+
+
+async def test_rows_without_an_answer_are_no_strangers(
+    serve: Any, tmp_path: Path, key: SigningKey
+) -> None:
+    """Trap: what schema or deadline stopped would look like a wave of outliers."""
+    served = await serve(build(tmp_path, key, "reject"))
+    hole = ordinary(1, seed=5)
+    hole[0, 3] = np.nan
+    raw = {"name": "features", "shape": [1, WIDTH], "datatype": "FP32"}
+    header = orjson.dumps({"inputs": [raw | {"parameters": {"binary_data_size": 4 * WIDTH}}]})
+
+    await served.client.post(
+        "/infer",
+        content=header + hole.tobytes(),
+        headers={"Inference-Header-Content-Length": str(len(header))},
+    )
+    await served.client.post("/infer", content=body(ordinary(1, seed=5)[0].tolist()))
+    await served.client.post("/infer", content=body(STRANGE))
+
+    counts = served.versions.view.live.traffic.totals()
+    assert counts["features"].sum(axis=1)[0] == 3
+    assert counts["reject_rate"].sum() == 2  # the stranger too, although it was rejected for it
+    assert counts["outputs"].sum(axis=1)[0] == 2
+
+
+def test_what_p_values_were_is_learnt_from_the_answers(tmp_path: Path, key: SigningKey) -> None:
+    watched = load_watched(build(tmp_path, key, "flag"))
+
+    assert watched is not None
+    p_values = watched.references["reject_rate"].counts[0]
+    assert p_values.sum() == 400
+    assert p_values[:3].sum() < 0.2 * 400  # at most 0.05: rare among ordinary rows
