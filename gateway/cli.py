@@ -123,6 +123,25 @@ def status(state: State = None, url: Url = None, key: Key = None, as_json: AsJso
 
 
 @app.command()
+def drift(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the live version's traffic differs from its reference, since when, and in what."""
+    from gateway.printing_drift import print_drift
+
+    with _client(url, key, state) as client:
+        told = client.report(name)["drift"]
+        if as_json:
+            _tell(told, as_json)
+        else:
+            print_drift(name, told)
+
+
+@app.command()
 def infer(
     name: Annotated[str, typer.Argument(help="Model.")],
     file: Annotated[Path, typer.Argument(help="Request in JSON, or .npz of inputs by name.")],

@@ -1,10 +1,11 @@
 """What commands print for people: rich tables and plain lines."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from gateway.printing_drift import drift_table
 
 Json = dict[str, Any]
 
@@ -124,40 +125,6 @@ def expectations_table(expectations: list[Json]) -> Table:
             found["reason"],
         )
     return table
-
-
-def drift_table(drift: Json) -> Table:
-    """Lay out what the monitors of drift say, with the channels they name."""
-    table = Table("drift", "state", "since", "evidence", "alarm at", "values", "channels")
-    for found in drift["monitors"]:
-        is_alarm = found["state"] == "alarm"
-        colour = ("red" if found["pages"] else "yellow") if is_alarm else "green"
-        table.add_row(
-            found["monitor"],
-            f"[{colour}]{found['state']}[/]",
-            _time(found["since_s"]),
-            f"{found['log_evidence']:.1f}",
-            f"{found['log_threshold']:.1f}",
-            str(found["values"]),
-            "; ".join(_drifted(c) for c in found["channels"] if c["named"]) or "-",
-        )
-    return table
-
-
-def _drifted(channel: Json) -> str:
-    """Say how a channel drifts, and by how much: distances people know."""
-    known = {
-        "KS": channel["kolmogorov_smirnov"],
-        "PSI": channel["psi"],
-        "V": channel["cramers_v"] if channel["kolmogorov_smirnov"] is None else None,
-    }
-    told = ", ".join(f"{name} {value:.2f}" for name, value in known.items() if value is not None)
-    unheard = ", not used by the model" if channel["weight"] == 0 else ""
-    return f"{channel['name']} {channel['how']} ({told}{unheard})"
-
-
-def _time(at_s: float | None) -> str:
-    return "-" if at_s is None else datetime.fromtimestamp(at_s, UTC).isoformat(" ", "seconds")
 
 
 def interval(share: Json) -> str:

@@ -153,6 +153,7 @@ class DriftWatch:
             state="alarm" if finding.alarm else "quiet",
             alarmed_s=when(finding.alarmed_tick),
             since_s=when(finding.since_tick),
+            false_alarm_days=float(np.exp(finding.log_threshold)) * self._tick_s / DAY_S,
             ticks=finding.ticks,
             values=finding.values,
             log_evidence=finding.log_detector,

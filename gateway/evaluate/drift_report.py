@@ -38,6 +38,7 @@ class MonitorReport(Settings):
     state: Literal["quiet", "alarm"]
     alarmed_s: float | None  # Unix
     since_s: float | None  # Unix, estimated begin of what raised the alarm
+    false_alarm_days: float  # between false alarms, on average at least
     ticks: int
     values: int
     log_evidence: float  # of the alarm, nats; alarm from log_threshold
