@@ -73,7 +73,9 @@ def subclasses(of: type[GatewayError]) -> Iterator[type[GatewayError]]:
 
 
 def test_every_error_is_an_example_here() -> None:
-    here = {kind for kind in subclasses(GatewayError) if kind.__module__.startswith("gateway.errors")}
+    here = {
+        kind for kind in subclasses(GatewayError) if kind.__module__.startswith("gateway.errors")
+    }
     assert here == {type(example) for example in EXAMPLES}
 
 
