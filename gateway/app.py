@@ -25,6 +25,7 @@ from gateway.api.app import build_api
 from gateway.cluster import free_ports
 from gateway.config import Config
 from gateway.errors import NotReadyError
+from gateway.evaluate.asked import AskedLog
 from gateway.evaluate.evaluator import Evaluator
 from gateway.evaluate.report import report
 from gateway.fleet import (
@@ -38,6 +39,7 @@ from gateway.fleet import (
     run_models,
 )
 from gateway.front.server import Front
+from gateway.record.evidence import Evidence
 from gateway.record.recorder import Recorder
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
@@ -82,6 +84,9 @@ class Root:
             report=lambda model: report(
                 engine, registry, model, alpha=config.evaluate.alpha
             ).model_dump(mode="json"),
+            log=AskedLog(
+                engine, registry, Evidence(config.evidence_url), alpha=config.evaluate.alpha
+            ),
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -191,6 +191,46 @@ def feedback(
         _tell(client.post(f"/v2/models/{name}/feedback", body, headers=headers), as_json)
 
 
+@app.command("estimate")
+def estimate_(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    target: Annotated[
+        str, typer.Option(help="greedy, uniform, version:N, or a policy: softmax:tau=0.1.")
+    ],
+    since: Annotated[float, typer.Option(help="Decisions since then, Unix time in s.")] = 0.0,
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what another policy or version would have earned, from the log; or why not."""
+    from gateway.printing import print_estimate
+
+    with _client(url, key, state) as client:
+        told = client.estimate(name, target, since_s=since)
+        if as_json:
+            _tell(told, as_json)
+        else:
+            print_estimate(told)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Model.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    format_: Annotated[
+        Literal["parquet", "dsjson"], typer.Option("--format", help="dsjson: for Vowpal Wabbit.")
+    ] = "parquet",
+    since: Annotated[float, typer.Option(help="Decisions since then, Unix time in s.")] = 0.0,
+    state: State = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Write joined decisions with propensities and weights, to train the next model on."""
+    with _client(url, key, state) as client:
+        out.write_bytes(client.export(name, format=format_, since_s=since))
+
+
 @app.command()
 def promote(
     name: Annotated[str, typer.Argument(help="Model.")],

@@ -12,6 +12,7 @@ import httpx
 from gateway.wire import HEADER_LENGTH, Answer, Arrays, Json, decode_answer, encode_request
 
 TIMEOUT_S = 30.0
+LOG_S = 120.0  # reading a hundred thousand decisions
 UPLOAD_S = 300.0  # the gateway runs the golden rows before it answers
 
 
@@ -129,6 +130,22 @@ class Client:
     def report(self, model: str) -> Json:
         """Tell what the evaluator found about a model."""
         return self._json("GET", f"/api/v1/models/{model}/report")
+
+    def estimate(self, model: str, target: str, *, since_s: float = 0.0) -> Json:
+        """Tell what another policy or version would have earned; ``target`` as in ``greedy``,
+        ``uniform``, ``softmax:tau=0.1`` or ``version:2``.
+        """
+        asked = {"target": target, "since": since_s}
+        path = f"/api/v1/models/{model}/estimate"
+        return self._json("GET", path, params=asked, timeout=LOG_S)
+
+    def export(
+        self, model: str, *, format: Literal["parquet", "dsjson"] = "parquet", since_s: float = 0.0
+    ) -> bytes:
+        """Fetch the joined decisions with propensities and weights, as a file's content."""
+        asked = {"format": format, "since": since_s}
+        path = f"/api/v1/models/{model}/export"
+        return self._send("GET", path, params=asked, timeout=LOG_S).content
 
     def quarantine(self, model: str) -> list[Json]:
         """List the inputs that ended replicas of a model twice, by fingerprint."""

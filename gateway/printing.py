@@ -61,6 +61,33 @@ def _promise_line(power: Json) -> str:
     )
 
 
+def print_estimate(told: Json) -> None:
+    """Print what another policy would have earned, estimator by estimator, and the verdict."""
+    console = Console()
+    left_out = ", ".join(f"{n} {why}" for why, n in told["left_out"].items())
+    line = f"{told['target']}: {told['verdict']} ({'; '.join(told['reasons'])})"
+    console.print(line, soft_wrap=True, highlight=False)
+    used = f"{told['decisions']} decisions" + (f", left out: {left_out}" if left_out else "")
+    console.print(used, soft_wrap=True, highlight=False)
+    if told["earned"] is None:
+        return
+    table = Table("estimator", "reward", "95 % interval", "at any look", "may decide")
+    for found in (told["earned"], *told["estimates"]):
+        table.add_row(
+            found["estimator"],
+            f"{found['value']:.4f}" if found["value"] is not None else "-",
+            _ends(found["low"], found["high"]),
+            _ends(found["anytime_low"], found["anytime_high"]),
+            "yes" if found["may_decide"] else "",
+        )
+    console.print(table)
+    print_plain(told["diagnostics"])
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
 def print_status(status: Json) -> None:
     """Print every model's report: its versions, its shadow, its expectations."""
     console = Console()

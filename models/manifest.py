@@ -11,6 +11,7 @@ from guards.output.settings import OutputSettings
 from guards.schema import SchemaSettings
 from guards.settings import Settings
 from models.choice import check_choice
+from models.feedback_spec import FeedbackSpec, LoopSpec
 from models.runtime_spec import ArchitectureName as ArchitectureName
 from models.runtime_spec import ConstantRow as ConstantRow
 from models.runtime_spec import FileName, check_architecture
@@ -146,6 +147,8 @@ class Manifest(Settings):
     fallback: tuple[Rung, ...] = ()
     guards: GuardsSpec = GuardsSpec()
     explore: ExploreSettings = NoExplore()
+    feedback: FeedbackSpec = FeedbackSpec()
+    loop: LoopSpec = LoopSpec()
     capture: Capture = Capture()
     provenance: Provenance = Provenance()
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from gateway.api.access import MODELS_PATH, Access
+from gateway.api.choice_log import ChoiceLogRoutes
 from gateway.api.explore import ExploreRoutes
 from gateway.api.fleet import Fleet
 from gateway.api.guards import GuardRoutes
@@ -18,6 +19,7 @@ from gateway.api.quarantine import QuarantineRoutes
 from gateway.api.repository import RepositoryRoutes
 from gateway.api.rollout import Rollout
 from gateway.config import Config
+from gateway.evaluate.asked import AskedLog
 from gateway.registry.deaths import Deaths
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.registry import Registry
@@ -35,6 +37,7 @@ def build_api(
     config: Config,
     trusted: Callable[[], TrustedKeys],
     report: Callable[[str], dict[str, Any]],
+    log: AskedLog,
 ) -> FastAPI:
     """Build the application that answers at ``/``.
 
@@ -45,6 +48,7 @@ def build_api(
         config: Limits, allowed hosts, where to stage uploads.
         trusted: Whose signature on a bundle is accepted; asked at every registration.
         report: What the evaluator found about a model; its ``expectations`` each have a ``state``.
+        log: Reads the log of choices.
     """
     app = FastAPI(
         title="Handrail",
@@ -66,6 +70,7 @@ def build_api(
         management,
         GuardRoutes(registry, rollout, report=report),
         QuarantineRoutes(registry, deaths),
+        ChoiceLogRoutes(log),
         ExploreRoutes(registry, fleet, Switches(config.database_url)),
     ):
         app.include_router(routes.router())

@@ -8,6 +8,7 @@ a commit that two recorders try is refused to one of them.
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -86,7 +87,11 @@ class Evidence:
             self._table = None
 
     def read(
-        self, *, since_ns: int, ids: Collection[str] | None = None, model: str | None = None
+        self,
+        *,
+        since_ns: int,
+        ids: Collection[str] | None = None,
+        model: str | None = None,
     ) -> list[tuple[int, Decision]]:
         """Read records as ``(committed_ns, record)``, oldest commit first, one per prediction.
 
@@ -102,16 +107,42 @@ class Evidence:
         """
         if ids is not None and not ids:
             return []
+        wanted = _Wanted(since_ns, None, ids=ids, model=model)
+        rows = self._files(wanted)
+        return [] if rows is None else _last_tries(from_table(_select(rows, wanted)))
+
+    def read_choices(
+        self, model: str, *, since_ns: int, until_ns: int, limit: int
+    ) -> list[tuple[int, Decision]]:
+        """Read the newest ``limit`` records of choices, as `read` does, without their payloads.
+
+        Args:
+            model: Only this model.
+            since_ns: Rows committed at or after this.
+            until_ns: Rows committed before this.
+            limit: How many at most, tries of one prediction counted each.
+        """
+        wanted = _Wanted(since_ns, until_ns, model=model, choices=True)
+        rows = self._files(wanted)
+        return [] if rows is None else _last_tries(from_table(_select(rows, wanted, limit=limit)))
+
+    def first_choice_ns(self, model: str, *, since_ns: int) -> int | None:
+        """Find when the first choice of a model since then was committed; None of none."""
+        wanted = _Wanted(since_ns, None, model=model, choices=True)
+        rows = self._files(wanted)
+        if rows is None:
+            return None
+        found: int | None = _query(rows, f"min({COMMITTED})", wanted)[0][0].as_py()
+        return found
+
+    def _files(self, wanted: "_Wanted") -> Dataset | None:
+        """Look at the table as it is now; None if there is none."""
         with self._lock:
             table = self._open()
             if table is None:
-                return []
+                return None
             table.update_incremental()
-            prune = f"{COMMITTED} >= {since_ns}"
-            if model is not None:
-                prune += f" AND model = '{model.replace(chr(39), chr(39) * 2)}'"
-            rows = table.to_pyarrow_dataset(file_pruning_predicate=prune)
-        return _last_tries(from_table(_select(rows, since_ns, ids=ids, model=model)))
+            return table.to_pyarrow_dataset(file_pruning_predicate=wanted.prune)
 
     def maintain(self) -> bool:
         """Merge small files, drop replaced ones and shorten the log; False where others were at it.
@@ -153,20 +184,57 @@ class Evidence:
         return table
 
 
-def _select(
-    rows: Dataset, since_ns: int, *, ids: Collection[str] | None, model: str | None
-) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which rows to read."""
+
+    since_ns: int
+    until_ns: int | None
+    ids: Collection[str] | None = None
+    model: str | None = None
+    choices: bool = False  # only where something was chosen
+
+    @property
+    def prune(self) -> str:
+        """What files must hold, in delta-rs' SQL."""
+        terms = [f"{COMMITTED} >= {self.since_ns}"]
+        if self.until_ns is not None:
+            terms.append(f"{COMMITTED} < {self.until_ns}")
+        if self.model is not None:
+            terms.append(f"model = '{self.model.replace(chr(39), chr(39) * 2)}'")
+        return " AND ".join(terms)
+
+    @property
+    def where(self) -> tuple[str, list[object]]:
+        """What rows must hold, in DuckDB's SQL, and its values."""
+        terms, values = [f"{COMMITTED} >= ?"], list[object]([self.since_ns])
+        if self.until_ns is not None:
+            terms.append(f"{COMMITTED} < ?")
+            values.append(self.until_ns)
+        if self.model is not None:
+            terms.append("model = ?")
+            values.append(self.model)
+        if self.ids is not None:
+            terms.append("prediction_id IN (SELECT unnest(?))")
+            values.append(list(self.ids))
+        if self.choices:
+            terms.append("explore_policy IS NOT NULL")
+        return " AND ".join(terms), values
+
+
+def _select(rows: Dataset, wanted: _Wanted, *, limit: int | None = None) -> pa.Table:
     known = [name for name in SCHEMA.names if name in rows.schema.names]
-    query = f"SELECT {', '.join(known)} FROM evidence WHERE {COMMITTED} >= ?"
-    values: list[object] = [since_ns]
-    if model is not None:
-        query += " AND model = ?"
-        values.append(model)
-    if ids is not None:
-        query += " AND prediction_id IN (SELECT unnest(?))"
-        values.append(list(ids))
+    if wanted.choices:
+        known.remove("payload")
+    newest = "" if limit is None else f" ORDER BY {COMMITTED} DESC LIMIT {limit}"
+    return _query(rows, ", ".join(known), wanted, newest)
+
+
+def _query(rows: Dataset, what: str, wanted: _Wanted, after: str = "") -> pa.Table:
+    where, values = wanted.where
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.register("evidence", rows)
+        query = f"SELECT {what} FROM evidence WHERE {where}{after}"
         return connection.sql(query, params=values).to_arrow_table()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.explore.choices import Choices, stack
+from guards.explore.choices import NOBODY, Choices, stack
 from guards.explore.explorer import Charge, Explorer, ThresholdExplorer
 from guards.explore.policy import eligible
 from guards.explore.rng import Hashes, as_ids, item_hashes
@@ -115,6 +115,34 @@ class Decider:
             charge=charge,
         )
 
+    def probability(
+        self, question: Question, slots: NDArray[np.int64], *, closed: Sequence[str | None]
+    ) -> NDArray[np.float64]:
+        """Tell how likely each slot is filled as it was, given the slots before it, (d, k).
+
+        It needs neither keys nor salt.  A decision that is not randomised fills its slots with
+        the greedy choice for certain; below a slot that it would not fill so, nothing is meant.
+
+        Args:
+            question: At least one usable candidate in each.
+            slots: Shape (d, k), candidates by their place; `NOBODY` has probability 1.
+            closed: Why a decision may not be randomised.
+        """
+        choices = self.decide(question, [""] * len(slots), closed=closed)
+        if not isinstance(self.settings, SlateExplore):
+            p = np.take_along_axis(choices.first, np.maximum(slots, 0), axis=1)
+            return np.where(slots == NOBODY, 1.0, p)
+        usable = self.usable(question)
+        p = np.ones(slots.shape)
+        for at, reason in enumerate(choices.reasons):
+            filled = slots[at][slots[at] != NOBODY]
+            if reason is None:
+                candidates = self._candidates(question, usable, at)
+                p[at, : len(filled)] = self._slates.distribution(candidates).cond_probs(filled)
+            else:
+                p[at, : len(filled)] = filled == choices.greedy[at, : len(filled)]
+        return p
+
     def _rank(
         self,
         question: Question,
@@ -123,22 +151,24 @@ class Decider:
         usable: NDArray[np.bool_],
         charge: Charge | None,
     ) -> Choices:
-        assert question.hashes is not None
-        scores = question.scores.astype(np.float64, copy=False)
         made = []
         for at, key in enumerate(keys):
-            hashes = question.hashes[at]
-            candidates = Candidates(
-                scores[at],
-                hashes,
-                usable[at],
-                self._pins(hashes),
-                None if question.extra is None else question.extra[at],
-                None if question.baseline is None else _ranked(question.baseline[at]),
-            )
             asked = None if charge is None else _at(charge, at)
+            candidates = self._candidates(question, usable, at)
             made.append(self._slates.decide(candidates, key, closed=closed[at], charge=asked))
         return stack(made) if len(made) > 1 else made[0]
+
+    def _candidates(self, question: Question, usable: NDArray[np.bool_], at: int) -> Candidates:
+        assert question.hashes is not None
+        hashes = question.hashes[at]
+        return Candidates(
+            question.scores[at].astype(np.float64, copy=False),
+            hashes,
+            usable[at],
+            self._pins(hashes),
+            None if question.extra is None else question.extra[at],
+            None if question.baseline is None else _ranked(question.baseline[at]),
+        )
 
     def _pins(self, hashes: Hashes) -> dict[int, int]:
         pins = {}

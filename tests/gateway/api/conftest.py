@@ -12,6 +12,8 @@ from gateway.api.app import build_api
 from gateway.api.fleet import Movement
 from gateway.config import Config, load_config
 from gateway.errors import NotReadyError
+from gateway.evaluate.asked import AskedLog
+from gateway.record.evidence import Evidence
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.keys import ApiKeys, local_signing_key, trusted_keys
@@ -113,6 +115,12 @@ def app(registry: Registry, keys: ApiKeys, fleet: HandFleet, config: Config) -> 
         config=config,
         trusted=lambda: trusted_keys(config.keys_dir),
         report=report,
+        log=AskedLog(
+            open_database(config.database_url),
+            registry,
+            Evidence(config.evidence_url),
+            alpha=config.evaluate.alpha,
+        ),
     )
 
 

@@ -35,6 +35,8 @@ NEEDED: dict[tuple[str, str], Right | None] = {
     ("GET", "/api/v1/models/{model}/guards"): "read",
     ("POST", "/api/v1/models/{model}/guards/outlier/confirm"): "operate",
     ("GET", "/api/v1/models/{model}/quarantine"): "read",
+    ("GET", "/api/v1/models/{model}/estimate"): "read",
+    ("GET", "/api/v1/models/{model}/export"): "read",
     ("GET", "/api/v1/explore"): "read",
     ("POST", "/api/v1/explore"): "operate",
     ("POST", "/api/v1/models/{model}/explore"): "operate",
@@ -88,6 +90,7 @@ async def test_away_from_loopback_reading_needs_a_key_too(
         config=config,
         trusted=lambda: None,  # type: ignore[arg-type, return-value]
         report=report,
+        log=None,  # type: ignore[arg-type]  # nobody gets that far
     )
     async with connect(app) as stranger, connect(app, keys.create("audit", "ann")) as auditor:
         assert (await stranger.get("/api/v1/models")).status_code == 401

@@ -1,0 +1,93 @@
+"""What people ask of a model's log: estimates and exports, read from the evidence when asked."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine
+
+from gateway.errors import BadRequestError
+from gateway.evaluate.choice_log import ChoiceLog, read_log, window_of
+from gateway.evaluate.estimates import estimate
+from gateway.evaluate.export import FORMATS, write_export
+from gateway.record.evidence import Evidence
+from gateway.registry.registry import Registry
+from guards.explore.target import UnknownTargetError
+from models.manifest import Manifest
+
+MAX_REQUESTS = 100_000  # read at once; about a kilobyte each, and ten times that in memory
+NS_PER_S = 10**9
+
+
+class AskedLog:
+    """Reads the log of choices of any model."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        evidence: Evidence,
+        *,
+        alpha: float,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._evidence = evidence
+        self._alpha = alpha
+        self._clock_ns = clock_ns
+        self._one = threading.Lock()  # a log at a time: each may be a gigabyte
+
+    def estimate(
+        self, model: str, target: str, *, since_s: float = 0.0, until_s: float | None = None
+    ) -> dict[str, Any]:
+        """Say what ``target`` would have earned; a refusal is an answer too.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            BadRequestError: there is no such target.
+        """
+        manifest = self._manifest(model)
+        try:
+            with self._one:
+                log = self._log(manifest, since_s, until_s)
+                found = estimate(self._engine, manifest, log, target, alpha=self._alpha)
+        except UnknownTargetError as error:
+            raise BadRequestError(str(error)) from error
+        return found.model_dump(mode="json")
+
+    def export(
+        self, model: str, format_: str, *, since_s: float = 0.0, until_s: float | None = None
+    ) -> bytes:
+        """Write the joined decisions, with propensities and weights, as a file.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            BadRequestError: there is no such format.
+        """
+        if format_ not in FORMATS:
+            raise BadRequestError(f"format must be one of {', '.join(FORMATS)}")
+        manifest = self._manifest(model)
+        with self._one:
+            return write_export(self._log(manifest, since_s, until_s), format_)
+
+    def _manifest(self, model: str) -> Manifest:
+        """Find the live version's, or the newest's where none is live."""
+        versions = {row.version: row.manifest for row in self._registry.versions(model)}
+        table = self._registry.table(model)
+        return versions[table.live] if table is not None else list(versions.values())[-1]
+
+    def _log(self, manifest: Manifest, since_s: float, until_s: float | None) -> ChoiceLog:
+        now_ns = self._clock_ns()
+        until_ns = now_ns if until_s is None else int(until_s * NS_PER_S)
+        found = self._evidence.read_choices(
+            manifest.name, since_ns=int(since_s * NS_PER_S), until_ns=until_ns, limit=MAX_REQUESTS
+        )
+        return read_log(
+            self._engine,
+            manifest.name,
+            [request for _, request in found],
+            window=window_of(manifest.feedback),
+            now_ns=now_ns,
+        )
