@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.errors import DeadlineError, ShedError
 from gateway.record.decision import Decision, decode
 from gateway.record.ids import prediction_id
 from gateway.registry.routing import RoutingTable, VersionRef
@@ -27,6 +28,7 @@ from gateway.serving.versions import Versions
 from models.bundle import Bundle
 
 MAX_ROWS = 4096  # of a micro-batch
+AGAIN_S = 0.05
 SALT = b"the salt of the benchmarks"
 
 
@@ -83,7 +85,14 @@ class InProcessModel:
         await self._versions.apply(RoutingTable(self.name, self._revision, ref.version, (ref,)))
 
     async def infer(self, request_id: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
-        """Take one request from its tensors' bytes to its record."""
+        """Take a request from its tensors' bytes to its record; without an answer it asks again."""
+        while True:
+            try:
+                return await self._infer(request_id, inputs)
+            except (DeadlineError, ShedError):  # the machine was busy with something else
+                await asyncio.sleep(AGAIN_S)
+
+    async def _infer(self, request_id: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         envelope = Envelope(
             id=request_id,
             parameters={},
