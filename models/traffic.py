@@ -183,7 +183,7 @@ def _input_channels(
 def _input_values(
     inputs: Tensors, signature: Signature, lengths: frozenset[str]
 ) -> NDArray[np.float64]:
-    rows = len(inputs[signature.inputs[0].name])
+    rows = len(inputs[signature.model_inputs[0].name])
     parts: list[NDArray[Any]] = [np.empty((rows, 0))]
     for spec in signature.numeric_inputs:
         flat = inputs[spec.name].reshape(rows, -1)
@@ -203,7 +203,7 @@ def _summaries(flat: NDArray[Any]) -> NDArray[Any]:
 
 def _texts(signature: Signature) -> list[TensorSpec]:
     """The inputs of one text per row."""
-    return [s for s in signature.inputs if s.datatype == "BYTES" and s.row_width == 1]
+    return [s for s in signature.model_inputs if s.datatype == "BYTES" and s.row_width == 1]
 
 
 def _is_varied(texts: NDArray[Any]) -> bool:
@@ -243,8 +243,8 @@ def _reliance(
 
     Source: Breiman (2001), "Random forests", section 10, on the answer instead of the error.
     """
-    columns = [spec for spec in signature.inputs if spec.row_width <= COLUMNS_MAX]
-    if len(columns) < len(signature.inputs) or signature.answer.datatype == "BYTES":
+    columns = [spec for spec in signature.model_inputs if spec.row_width <= COLUMNS_MAX]
+    if len(columns) < len(signature.model_inputs) or signature.answer.datatype == "BYTES":
         return np.ones(channels)
     if any(spec.datatype == "BYTES" for spec in columns):
         return np.ones(channels)
