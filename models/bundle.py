@@ -26,6 +26,7 @@ from guards.verdict import Rows
 from models.bytes_tensor import from_fixed
 from models.errors import ArtifactError, BundleError, ManifestError
 from models.manifest import Manifest
+from models.mapped import map_arrays
 from models.model_yaml import parse_manifest
 from models.output_layout import class_reading, output_layout
 from models.runtime.protocol import Tensors
@@ -153,6 +154,7 @@ def load_guards(bundle: Bundle) -> GuardSet:
     if spec.outlier is not None:
         state = _group(_load_arrays(bundle, GUARDS_FILE), "outlier")
         try:
+            state |= map_arrays(bundle.path, bundle.read)
             outlier = OutlierGuard.from_arrays(state, spec.outlier)
         except (KeyError, ValueError, IndexError, TypeError, GuardError) as error:
             problem = f"{GUARDS_FILE} does not hold the state of the outlier guard"

@@ -40,6 +40,7 @@ from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
 from models.features import feature_rows, tensor_columns
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
+from models.mapped import save_mapped
 from models.model_yaml import render_manifest
 from models.outlier import fit_outlier
 from models.output_rows import output_rows
@@ -219,7 +220,7 @@ def _fit_guards(
             predict=partial(_predict, runtime),
             names=names,
         )
-        state = outlier.to_arrays()
+        state = save_mapped(draft, outlier.to_arrays())
     _save_arrays(draft / GUARDS_FILE, outlier=state)
     if guards.schema_.features:
         return manifest

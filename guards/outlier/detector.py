@@ -168,6 +168,7 @@ class Detector:
             "variances": self.basis.variances,
             "rest": np.array(self.basis.rest),
             "points": self.neighbours.points,
+            "search": self.neighbours.search,
             "spacing": self.neighbours.spacing,
             "neighbours": np.array(self.neighbours.k),
             "gaussian_readers": self.gaussian.readers,
@@ -197,6 +198,7 @@ class Detector:
                 basis,
                 spacing=np.ascontiguousarray(arrays["spacing"]),
                 k=int(arrays["neighbours"]),
+                search=arrays["search"],
             ),
             Gaussian(readers, floor, centre, is_cut=axes.shape[0] > axes.shape[1]),
             Rarity(

@@ -64,18 +64,26 @@ class Neighbours:
 
     @classmethod
     def build(
-        cls, points: NDArray[np.floating], basis: Basis, *, spacing: NDArray[np.float64], k: int
+        cls,
+        points: NDArray[np.floating],
+        basis: Basis,
+        *,
+        spacing: NDArray[np.float64],
+        k: int,
+        search: NDArray[np.float32] | None = None,
     ) -> Self:
-        """Index reference rows whose spacing is known."""
+        """Index reference rows whose spacing is known; ``search`` is theirs, if that is known.
+
+        Raises:
+            ValueError: ``search`` is that of other rows.
+        """
         kept = np.ascontiguousarray(points, np.float32)
         whitened = 1 / basis.variances
         weights = np.stack([np.sqrt(whitened), np.ones_like(whitened), whitened], axis=1)
-        exact = kept.astype(np.float64)
-        n, m = kept.shape
-        search = np.zeros((m + 1, -(-n // PADDED) * PADDED), np.float32)
-        search[:m, :n] = -2 * exact.T
-        search[m, :n] = exact**2 @ weights[:, 0] + SOLITUDE * spacing[:, 0]
-        search[m, n:] = NEVER
+        if search is None:
+            search = _index(kept.astype(np.float64), weights[:, 0], spacing[:, 0])
+        elif search.shape != (kept.shape[1] + 1, _padded(len(kept))):
+            raise ValueError(f"no index of rows {kept.shape}: {search.shape}")
         softening = np.maximum(SOFTENING * spacing[:, 1:].mean(axis=0), np.finfo(np.float32).tiny)
         return cls(kept, weights, spacing, softening, k, search)
 
@@ -133,6 +141,22 @@ class Neighbours:
         total = np.add.reduce(found.reshape(n * count, 6).take(order, axis=0), axis=1)
         total /= self.k
         return np.asarray(total)
+
+
+def _padded(n: int) -> int:
+    return -(-n // PADDED) * PADDED
+
+
+def _index(
+    exact: NDArray[np.float64], weights: NDArray[np.float64], spacing: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Lay out reference rows (N, m) for the search."""
+    n, m = exact.shape
+    search = np.zeros((m + 1, _padded(n)), np.float32)
+    search[:m, :n] = -2 * exact.T
+    search[m, :n] = exact**2 @ weights + SOLITUDE * spacing
+    search[m, n:] = NEVER
+    return search
 
 
 def smallest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 import os
 import zipfile
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def test_another_digest_than_the_accepted_one_is_refused(packed: Bundle) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["model.onnx", "model.yaml", "guards.npz", "reference.npz", "golden.npz"]
+    "name", ["model.onnx", "model.yaml", "guards.npz", "outlier-search.npy", "golden.npz"]
 )
 def test_a_changed_file_is_refused(copy: Path, trusted: TrustedKeys, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
@@ -237,6 +238,31 @@ def test_guards_come_back_as_they_were_packed_to_the_last_bit(packed: Bundle) ->
     assert here.threshold == there.threshold
     assert here.actions.any()
     assert first.schema.check(rows).actions.any()
+
+
+def test_the_reference_is_mapped_and_shared_not_copied(packed: Bundle) -> None:
+    outlier = load_guards(packed).outlier
+    assert outlier is not None
+
+    neighbours = outlier._detector.neighbours
+    for array in (neighbours.points, neighbours.search):
+        base: object = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        assert isinstance(base, mmap.mmap)
+        assert type(array) is np.ndarray  # a memmap is slow to compute with
+        assert not array.flags.writeable
+
+
+def test_a_reference_of_other_rows_than_the_guards_is_refused(
+    copy: Path, key: SigningKey, trusted: TrustedKeys
+) -> None:
+    search = np.load(copy / "outlier-search.npy")
+    np.save(copy / "outlier-search.npy", search[:, :-16])
+    seal(copy, key)
+
+    with pytest.raises(BundleError, match="does not hold the state of the outlier guard"):
+        load_guards(open_bundle(copy, trusted))
 
 
 def test_the_reference_keeps_inputs_outputs_and_labels_together(packed: Bundle) -> None:
