@@ -1,6 +1,6 @@
 """How often the drift monitor cries wolf, how soon it finds real drift, and how river compares.
 
-    python -m bench.drift --seed 0
+    python bench/drift.py --seed 0            # about 5 minutes
 
 T8: streams without drift; T9: delays; T12: merging; two real streams; and a comparison with
 ADWIN, Page-Hinkley and KSWIN, each tuned on streams without drift to the same false-alarm budget.
@@ -8,6 +8,7 @@ ADWIN, Page-Hinkley and KSWIN, each tuned on streams without drift to the same f
 
 import argparse
 import csv
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from results import write
 from river.drift import ADWIN, KSWIN, PageHinkley
 
-from bench.results import write
+from gateway.serving.traffic import FOLD_ROWS, Seen, TrafficCounts
 from guards.drift.bets import Bets
 from guards.drift.cells import CELLS, count, text_codes
 from guards.drift.counts import Ledger
@@ -25,6 +27,9 @@ from guards.drift.eprocess import Wealth, mixture
 from guards.drift.monitor import DriftSettings, Monitor
 from guards.drift.polya import polya_evidence
 from guards.drift.reference import Channel, Reference
+from models.bundle import load_watched
+from models.examples.mlp import build_mlp, ordinary_rows
+from models.signing import SigningKey
 
 DATA = Path("../shared/data")
 N_REF, FEATURES, DELTA = 5000, 32, 0.05
@@ -447,7 +452,32 @@ def cost(rng: np.random.Generator) -> dict[str, float]:
     for _ in range(100):
         state = monitor.advance(state, counts)
     found["advance_us_per_tick"] = (time.perf_counter() - began) / 100 * 1e6
-    return found
+    return found | _request_path_cost(rng)
+
+
+def _request_path_cost(rng: np.random.Generator) -> dict[str, float]:
+    """What a replica spends on requests of one row of 30 features, before and behind the answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = build_mlp(Path(folder) / "mlp", SigningKey.create())
+        watched = load_watched(bundle)
+    assert watched is not None
+    rows = ordinary_rows(FOLD_ROWS, rng).astype(np.float32)
+    half = np.full((1, 2), 0.5, np.float32)
+    seen = [Seen({"features": row[None]}, {}, half[0, :1], {"probabilities": half}) for row in rows]
+    traffic, noting, folding = TrafficCounts(watched, bundle.manifest), [], []
+    for _ in range(100):
+        began = time.perf_counter()
+        for one in seen:
+            traffic.observe(one, now_ns=0)
+        noted = time.perf_counter()
+        traffic.fold()
+        noting.append(noted - began)
+        folding.append(time.perf_counter() - noted)
+    return {
+        "before_the_answer_us_per_request": float(np.median(noting)) / FOLD_ROWS * 1e6,
+        "behind_the_answers_us_per_row": float(np.median(folding)) / FOLD_ROWS * 1e6,
+        "longest_hold_of_the_loop_us": float(np.median(folding)) * 1e6,
+    }
 
 
 def main() -> None:
