@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gateway.errors import DeadlineError, ShedError
 from gateway.record.decision import Decision, decode
 from gateway.record.ids import prediction_id
+from gateway.record.traffic import TrafficRecord
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
@@ -83,6 +84,13 @@ class InProcessModel:
         self._paths[bundle.digest] = bundle.path
         self._revision += 1
         await self._versions.apply(RoutingTable(self.name, self._revision, ref.version, (ref,)))
+
+    def traffic(self) -> TrafficRecord | None:
+        """What the live version counted so far, as a replica tells it; None: nothing new."""
+        live = self._versions.view.live
+        if live.traffic is None:
+            return None
+        return live.traffic.record(self.name, live.ref.version, live.ref.digest)
 
     async def infer(self, request_id: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         """Take a request from its tensors' bytes to its record; without an answer it asks again."""
