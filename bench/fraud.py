@@ -194,6 +194,7 @@ def _quality(drawn: Transactions, asked: Asked) -> dict[str, Any]:
 def _labels(after: Transactions, asked: Asked, change_s: float, bundle: Bundle) -> dict[str, Any]:
     """When labels alone would have shown that the accuracy is not what was promised."""
     promised = bundle.manifest.expectations.accuracy
+    assert promised is not None
     right = (asked.is_called_fraud == (after.is_fraud == 1)).astype(int)
     order = np.argsort(after.labelled_s, kind="stable")
     hits, told_s = right[order].cumsum(), after.labelled_s[order]

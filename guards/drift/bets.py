@@ -107,12 +107,12 @@ def _labels(families: Mapping[str, Grid]) -> tuple[str, ...]:
         "shift": [f"{'lower' if way < 0 else 'higher'}" for _ in SHIFTS for way in (-1, 1)],
         "scale": ["narrower" if scale < 1 else "wider" for scale in SCALES],
         "special": ["more missing", "more not finite", "more unseen", "fewer missing"],
-        "outside": ["more beyond both ends"],
+        "outside": ["more at both ends"],
     }
     for family in ("tail", "inner"):
         half = families[family].shape[1] // 2 // len(RARE_ODDS if family == "tail" else ODDS)
         where = {
-            "tail": ("beyond the lower end", "beyond the upper end"),
+            "tail": ("at the lower end", "at the upper end"),
             "inner": ("low values", "high values"),
         }[family]
         ways[family] = [f"more {place}" for place in where for _ in range(half)]
