@@ -2,7 +2,9 @@
 
 Three servers are up at once and take turns, so that noise of the machine hits all alike:
 bare uvicorn (the ceiling), one Ray Serve replica behind HAProxy, and Handrail with every guard,
-recording and capture on.  Run: ``python bench/overhead.py``; needs wrk.
+recording and capture on; the last one also with its classes explored (``exploring``).  Then the
+records say which share of a request's time guards and exploration take.
+Run: ``python bench/overhead.py``; needs wrk.
 """
 
 import argparse
@@ -20,16 +22,21 @@ from typing import Any
 import numpy as np
 from load import Load, run_wrk
 from results import write
+from shares import measure_shares
 
 from gateway.client import Client
 from gateway.cluster import free_ports
 from gateway.registry.keys import local_signing_key
 from gateway.running import key_of
-from models.examples.mlp import build_mlp, ordinary_rows
+from guards.explore.policies import EpsilonGreedy
+from guards.explore.settings import SingleExplore
+from models.examples.mlp import NAME, build_mlp, ordinary_rows
 
 SEED = 0
 CONNECTIONS = (1, 16, 64)
 BARE = Path(__file__).with_name("bare.py")
+CHOICE = "choice"  # the same model, its classes explored
+EXPLORE = SingleExplore(policy=EpsilonGreedy(epsilon=0.05))
 
 
 @contextmanager
@@ -103,8 +110,23 @@ def _ratios(cases: dict[str, Any]) -> dict[str, float]:
     ratios["p50 c=1, handrail / bare serve"] = p50["handrail"] / p50["serve"]
     batch = cases["c=1, 32 rows"]
     extra_ms = batch["handrail"]["p50_ms"] - batch["serve"]["p50_ms"]
+    ratios["p50 c=1, exploring / not"] = cases["c=1"]["exploring"]["p50_ms"] / p50["handrail"]
+    ratios["p50 c=1, 32 rows, exploring / not"] = (
+        batch["exploring"]["p50_ms"] / batch["handrail"]["p50_ms"]
+    )
     ratios["own cost per row of a 32-row request, us"] = extra_ms * 1000 / 32
     return {name: round(ratio, 3) for name, ratio in ratios.items()}
+
+
+def split(urls: dict[str, str], evidence: str, *, duration_s: int) -> dict[str, Any]:
+    """Split the time of single requests by stage, as the records have it."""
+    return {
+        f"{server}, {rows} rows": measure_shares(
+            urls[server], model, request_body(rows), evidence, duration_s
+        )
+        for server, model in (("handrail", NAME), ("exploring", CHOICE))
+        for rows in (1, 32)
+    }
 
 
 def main() -> None:
@@ -114,21 +136,27 @@ def main() -> None:
     asked = parser.parse_args()
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "state"
-        bundle = build_mlp(state.parent, local_signing_key(state / "keys"))
+        key = local_signing_key(state / "keys")
+        bundle = build_mlp(state.parent, key)
+        choice = build_mlp(state.parent, key, name=CHOICE, explore=EXPLORE)
         model = str(bundle.path / "model.onnx")
         ports = dict(zip(("uvicorn", "serve", "handrail"), free_ports(3), strict=True))
         urls = {
             server: f"http://127.0.0.1:{port}/v2/models/mlp/infer" for server, port in ports.items()
         }
+        urls["exploring"] = urls["handrail"].replace(NAME, CHOICE)
         for server in ("uvicorn", "serve"):
             stack.enter_context(started(str(BARE), server, str(ports[server]), model))
         up = ("-m", "gateway.cli", "up", "--state", str(state), "--port", str(ports["handrail"]))
         stack.enter_context(started(*up))
         with Client(f"http://127.0.0.1:{ports['handrail']}", key_of(state)) as client:
             client.register(bundle.path, as_="live")
+            client.register(choice.path, as_="live")
         cases = measure(urls, rounds=asked.rounds, duration_s=asked.duration_s)
-    path = write(__file__, seed=SEED, figures={"ratios": _ratios(cases), "cases": cases})
-    print(json.dumps(_ratios(cases), indent=1))
+        shares = split(urls, str(state / "evidence"), duration_s=asked.duration_s)
+    figures = {"ratios": _ratios(cases), "shares": shares, "cases": cases}
+    path = write(__file__, seed=SEED, figures=figures)
+    print(json.dumps({"ratios": figures["ratios"], "shares": shares}, indent=1))
     print(path)
 
 

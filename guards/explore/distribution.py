@@ -75,10 +75,15 @@ class Arms:
         return Categorical(p)
 
     def draw(
-        self, uniforms: NDArray[np.float64], arm_uniforms: NDArray[np.float64]
+        self, uniforms: NDArray[np.float64], arm_uniforms: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """Draw an arm per row from ``arm_uniforms`` (n,), then its action from ``uniforms``."""
-        if len(self.parts) == 1:
+        """Draw an arm per row from ``arm_uniforms`` (n,), then its action from ``uniforms``.
+
+        Args:
+            uniforms: Shape (n, k).
+            arm_uniforms: None: there is one arm only.
+        """
+        if arm_uniforms is None:
             return self.mixture.draw(uniforms), self.names * len(uniforms)
         arms = pick(self.shares, arm_uniforms)
         p = np.choose(arms[:, None], self.parts) if len(self.parts) <= 32 else self._take(arms)

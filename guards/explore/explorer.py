@@ -34,6 +34,7 @@ from guards.verdict import Rows
 # drawn.  It knows history and scores, and never the draw.
 Charge = Callable[[int, float], str | None]
 Scores = NDArray[np.float64]
+_ONE = np.zeros(1, np.uint64)  # a number of its own per key
 
 
 class Explorer:
@@ -125,14 +126,17 @@ class Explorer:
         if limit is not None:  # the floor alone may cost more than that
             _close(reasons, rows, regret > limit * (1 + 1e-9), "regret")
         _charge(reasons, rows, regret, charge)
-        uniforms = self._rngs.of("single").uniforms(
-            [keys[row] for row in rows.tolist()], items if items.ndim == 1 else items[rows]
-        )
-        arm_uniforms = self._rngs.of("arm").uniforms(
-            [keys[row] for row in rows.tolist()], np.zeros(1, np.uint64)
-        )[:, 0]
-        drawn, names = arms.draw(uniforms, arm_uniforms)
+        drawn, names = self._chosen(arms, [keys[row] for row in rows.tolist()], items, rows)
         return _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
+
+    def _chosen(
+        self, arms: Arms, keys: list[str], items: Hashes, rows: NDArray[np.int64]
+    ) -> tuple[Best, tuple[str, ...]]:
+        """Draw one action per row, and name the arm that it came from."""
+        uniforms = self._rngs.of("single").uniforms(keys, items if items.ndim == 1 else items[rows])
+        if len(arms.names) == 1:
+            return arms.draw(uniforms)
+        return arms.draw(uniforms, self._rngs.of("arm").uniforms(keys, _ONE)[:, 0])
 
     def _arms(
         self, gaps: Scores, allowed: Allowed, best: Best, given: Probabilities | None
@@ -202,7 +206,7 @@ class ThresholdExplorer:
         uniforms = self._rngs.of("threshold").uniforms(
             [keys[row] for row in rows.tolist()], np.arange(2, dtype=np.uint64)
         )
-        drawn, names = arms.draw(uniforms, np.ones(len(rows)))
+        drawn, names = arms.draw(uniforms)
         choices = _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
         return _in_mode(choices, settings.mode, None)
 

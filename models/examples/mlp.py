@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from guards.explore.settings import ExploreSettings, NoExplore
 from guards.outlier.guard import OutlierSettings
 from models.bundle import Bundle
 from models.manifest import (
@@ -31,6 +32,7 @@ WIDTHS = (30, 64, 64, 2)
 REFERENCE_ROWS = 4096
 HELD_OUT_ROWS = 2000
 SEED = 0
+NO_CHOICE = NoExplore()
 OPSET = 20
 IR_VERSION = 10  # the newest that onnxruntime 1.27 reads
 
@@ -44,16 +46,23 @@ SIGNATURE = Signature(
 )
 
 
-def build_mlp(out_dir: Path, key: SigningKey) -> Bundle:
-    """Pack the model with every guard fitted to ``out_dir/mlp``."""
+def build_mlp(
+    out_dir: Path,
+    key: SigningKey,
+    *,
+    name: str = NAME,
+    explore: ExploreSettings = NO_CHOICE,
+) -> Bundle:
+    """Pack the model with every guard fitted to ``out_dir/<name>``."""
     rng = np.random.default_rng(SEED)
     manifest = Manifest(
-        name=NAME,
+        name=name,
         version="1",
         runtime=RuntimeSpec(kind="onnx", file="model.onnx"),
         signature=SIGNATURE,
         fallback=(ConstantRung(outputs={"probabilities": [0.5, 0.5]}),),
         guards=GuardsSpec(outlier=OutlierSettings(alpha=0.01, delta=0.05)),
+        explore=explore,
         capture=Capture(share=1.0),
     )
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,7 +73,7 @@ def build_mlp(out_dir: Path, key: SigningKey) -> Bundle:
             artifact,
             reference={"features": ordinary_rows(REFERENCE_ROWS, rng)},
             held_out={"features": ordinary_rows(HELD_OUT_ROWS, rng)},
-            out=out_dir / NAME,
+            out=out_dir / name,
             key=key,
             feature_names=[f"feature_{column}" for column in range(WIDTHS[0])],
         )
