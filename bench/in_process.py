@@ -21,7 +21,8 @@ from gateway.serving.breaker import Breakers
 from gateway.serving.codec import DATATYPES
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import Ladder
-from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
+from gateway.serving.pipeline import Pipeline
+from gateway.serving.progress import Answer, Progress, Request
 from gateway.serving.protocol import Envelope, RequestedInput
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.statistics import Statistics

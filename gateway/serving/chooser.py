@@ -105,6 +105,13 @@ class Chooser:
         # One by one: only those for whom it fails lose their draw.
         return [self._safely(part) for part in parts]
 
+    def greedily(
+        self, prediction_id: str, asked: Asked, inputs: Arrays, outputs: Arrays, *, why: str
+    ) -> Decided | None:
+        """Choose without a draw; None where nothing may be served."""
+        part = self.part(prediction_id, asked, inputs, outputs, guarded=None, closed=why)
+        return None if part is None else self.choose([part])[0]
+
     def _safely(self, part: Part) -> Decided:
         try:
             if any(why is None for why in part.closed):

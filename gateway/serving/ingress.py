@@ -36,7 +36,8 @@ from gateway.serving.description import answering, configure_model, describe_mod
 from gateway.serving.edge import known_request_id
 from gateway.serving.grpc_codec import parse_message, write_message
 from gateway.serving.intake import Intake, Space
-from gateway.serving.pipeline import Answer, Pipeline, Progress, Request
+from gateway.serving.pipeline import Pipeline
+from gateway.serving.progress import Answer, Progress, Request
 from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.rest import HEADER_LENGTH, parse_envelope

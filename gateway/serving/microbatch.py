@@ -4,7 +4,6 @@ Pure apart from the clock it is given.  Every request keeps its own verdict, and
 row that makes the model fail never fails its batch mates: the batch is bisected.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -14,21 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.registry.routing import RoutingTable
+from gateway.serving.bisection import Arrays, Bisection, scatter
 from gateway.serving.chooser import Decided
 from gateway.serving.questions import NOTHING_ASKED, Asked
 from gateway.serving.traffic import Seen
 from gateway.serving.versions import LoadedVersion
 from guards.verdict import Action, Verdict
-from models.errors import NotTextError, OutOfTimeError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows
 from models.output_layout import lay_out
 from models.output_rows import output_rows
 from models.prediction import predicted
-from models.runtime.fitting import predict_fitting
-
-log = logging.getLogger(__name__)
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,73 +181,19 @@ class Microbatch:
     def _infer(self, inputs: Arrays) -> None:
         """Ask the model about every item that no guard stopped."""
         going = [i for i in range(len(self._items)) if i not in self._stopped]
-        if len(going) == len(self._items):
-            answers = self._bisect(going, inputs)
-        elif going:
-            answers = self._bisect(going, self._stack(going))
-        else:
-            answers = []
+        if not going:
+            return
+        bisection = Bisection(
+            self._version, self._stack, deadline_ns=self._deadline_ns, now_ns=self._now_ns
+        )
+        are_all = len(going) == len(self._items)
+        answers = bisection.ask(going, inputs if are_all else self._stack(going))
+        self._stopped.update((i, _Stop(why)) for i, why in bisection.failed.items())
         if len(answers) == 1 and len(answers[0][0]) == len(self._items):
             self._outputs = answers[0][1]  # the ordinary case: one call answered everything
             self._is_whole = True
         elif answers:
-            self._outputs = self._scatter(answers)
-
-    def _bisect(self, picked: list[int], inputs: Arrays) -> list[tuple[list[int], Arrays]]:
-        """Predict; when that fails, halve until the items that cannot be answered stand alone.
-
-        At most ``log2(n)`` rounds, never more than ``2 n`` calls, and none after the deadline.
-        """
-        try:
-            outputs = predict_fitting(
-                self._version.runtime,
-                inputs,
-                limit=self._version.limit,
-                deadline_ns=self._deadline_ns,
-                now_ns=self._now_ns,
-            )
-            return [(picked, outputs)]
-        except OutOfTimeError:
-            return self._stop_all(picked, "deadline")
-        except StickyDeviceError:
-            raise
-        except Exception as error:  # noqa: BLE001  a runtime's surprise fails its rows, not mates
-            if not isinstance(error, RuntimeFailedError | NotTextError):
-                log.error("runtime of %s failed: %s", self._table.model, type(error).__name__)
-            if len(picked) == 1:
-                why = "not_text" if isinstance(error, NotTextError) else "model_error"
-                return self._stop_all(picked, why)
-            if self._now_ns() >= self._deadline_ns:
-                return self._stop_all(picked, "deadline")
-            half = len(picked) // 2
-            return [
-                answer
-                for part in (picked[:half], picked[half:])
-                for answer in self._bisect(part, self._stack(part))
-            ]
-
-    def _stop_all(self, picked: list[int], why: str) -> list[tuple[list[int], Arrays]]:
-        """Leave some items without an answer."""
-        self._stopped.update((i, _Stop(why)) for i in picked)
-        return []
-
-    def _scatter(self, answers: list[tuple[list[int], Arrays]]) -> Arrays:
-        """Put partial answers back to their rows; rows without one are empty, and never served."""
-        bounds = self._bounds()
-        scattered = {
-            name: np.full(
-                (self.rows, *array.shape[1:]), b"" if array.dtype == object else 0, array.dtype
-            )
-            for name, array in answers[0][1].items()
-        }
-        for picked, outputs in answers:
-            offset = 0
-            for i in picked:
-                start, stop = bounds[i]
-                for name, array in outputs.items():
-                    scattered[name][start:stop] = array[offset : offset + stop - start]
-                offset += stop - start
-        return scattered
+            self._outputs = scatter(answers, self._bounds())
 
     def _guard_outputs(self) -> None:
         """Judge what the model answered; as an outlier only if it is the version's own model."""

@@ -7,10 +7,8 @@ Step 1 (route) happened in HAProxy, steps 9 and 10 (answer, record) follow in
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import (
@@ -19,24 +17,22 @@ from gateway.errors import (
     DeadlineError,
     GatewayError,
     NothingToServeError,
-    RejectedError,
     ShedError,
     SuspectError,
     UnansweredError,
 )
 from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
-from gateway.serving.batcher import Batcher, Gone
+from gateway.serving.batcher import Batcher
 from gateway.serving.breaker import Breakers, Call
-from gateway.serving.certainty import Certainty
-from gateway.serving.chain import GUARD_FAILED
 from gateway.serving.chooser import Decided
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.fingerprint import Fingerprints
-from gateway.serving.ladder import Fallback, Ladder
+from gateway.serving.ladder import Ladder
 from gateway.serving.microbatch import Item, Judged
-from gateway.serving.protocol import Envelope
+from gateway.serving.progress import Answer, Progress, Request
+from gateway.serving.rejection import is_about_the_rows, rejection_of
 from gateway.serving.requested import (
     asked_of_choice,
     check_counts,
@@ -45,10 +41,7 @@ from gateway.serving.requested import (
 )
 from gateway.serving.suspects import Suspects
 from gateway.serving.verdicts import Verdicts
-from gateway.serving.versions import LoadedVersion, Versions, View
-from guards.outlier.explain import COMPARISONS
-from guards.output.faults import CONFIDENCE as UNSURE
-from models.manifest import Signature
+from gateway.serving.versions import LoadedVersion, Versions
 
 SLOW = 0.7  # of the model's budget, used up by one batch alone: the ladder has part of the rest
 _FALLBACK_REASONS: Mapping[type[GatewayError], str] = {
@@ -56,53 +49,6 @@ _FALLBACK_REASONS: Mapping[type[GatewayError], str] = {
     BreakerOpenError: "breaker_open",
     SuspectError: "crash_suspect",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One inference request as it came off the wire."""
-
-    prediction_id: str
-    parse: Callable[[Signature], Envelope]  # its body, however it is written
-    version: str | None  # asked for in the path
-    timeout_ms: bytes | None
-    arrived_ns: int  # monotonic
-    gone: Gone  # returns when the client has closed the connection; awaited only while it waits
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a request has come; filled in on the way, and what the record is made from."""
-
-    view: View | None = None
-    version: LoadedVersion | None = None
-    envelope: Envelope | None = None
-    item: Item | None = None
-    budget_ns: int = 0
-    decoded_ns: int = 0  # monotonic
-    judged: Judged | None = None
-    fallback: Fallback | None = None
-    fallback_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back to the client."""
-
-    envelope: Envelope
-    version: LoadedVersion  # that answered
-    outputs: dict[str, NDArray[Any]]  # in the order they go out
-    predicted: NDArray[Any]
-    served_by: str
-    fallback_reason: str
-    verdicts: Verdicts
-    left_ns: int
-    cache_age_ns: int = 0  # of the answer that `fallback:cache` repeats
-
-    @property
-    def skipped_guards(self) -> tuple[str, ...]:
-        """Guards for which there was no time."""
-        return self.verdicts.skipped_guards
 
 
 class Pipeline:
@@ -154,7 +100,7 @@ class Pipeline:
         if judged is None:
             return await self._fall_back(self._why_late(), progress, deadline_ns)
         if judged.is_rejected:
-            raise _rejection(judged)
+            raise rejection_of(judged)
         if judged.stop == "not_text":
             problem = "inputs: the model takes text, and an element of BYTES is not UTF-8"
             raise BadRequestError(problem, code="not_text")
@@ -281,8 +227,8 @@ class Pipeline:
         if fallback is None:
             if instead is not None:
                 raise instead
-            if progress.judged is not None and _is_about_the_rows(progress.judged):
-                raise _rejection(progress.judged)
+            if progress.judged is not None and is_about_the_rows(progress.judged):
+                raise rejection_of(progress.judged)
             tried = ["model", *tried]
             if reason in ("deadline", "hung"):
                 raise DeadlineError(version.manifest.name, tried)
@@ -305,7 +251,7 @@ class Pipeline:
             assert judged.outputs is not None
             assert judged.predicted is not None
             outputs, classes, decided = judged.outputs, judged.predicted, judged.decided
-        verdicts = Verdicts(judged, item.rows, decided, certainty=_certainty(progress))
+        verdicts = Verdicts(judged, item.rows, decided, certainty=progress.certainty())
         return Answer(
             envelope=envelope,
             version=version,
@@ -333,45 +279,9 @@ def _greedily(
     """
     if version.chooser is None:
         return None
-    part = version.chooser.part(
-        item.prediction_id, item.asked, item.inputs, outputs, guarded=None, closed="fallback"
+    decided = version.chooser.greedily(
+        item.prediction_id, item.asked, item.inputs, outputs, why="fallback"
     )
-    if part is None:
+    if decided is None:
         raise NothingToServeError
-    return version.chooser.choose([part])[0]
-
-
-def _certainty(progress: Progress) -> Certainty:
-    """Read the answer of the version that was asked; of another's nothing is known."""
-    version, item, judged = progress.version, progress.item, progress.judged
-    assert version is not None
-    assert item is not None
-    answers = None
-    if progress.fallback is None and judged is not None and judged.outputs is not None:
-        answers = judged.outputs[version.judged_output.name]
-    return Certainty(version.chain.output, answers, item.rows)
-
-
-def _is_about_the_rows(judged: Judged) -> bool:
-    """Whether what stopped a request was no failure of the model's.
-
-    Strange rows, rows the model abstains from and a guard that fails closed have nothing to fall
-    back on then; that is the answer, and no error of the server.
-    """
-    kinds = {
-        reason.kind
-        for verdict in judged.verdicts
-        if verdict.guard == judged.stop
-        for why in verdict.reasons.values()
-        for reason in why
-    }
-    return bool(kinds) and (judged.stop != "output" or kinds <= {GUARD_FAILED, UNSURE})
-
-
-def _rejection(judged: Judged) -> RejectedError:
-    """Name the guard, the rows and the kinds, never the values."""
-    verdict = next(v for v in judged.verdicts if v.guard == judged.stop)
-    rows = np.flatnonzero(verdict.actions == verdict.actions.max()).tolist()
-    told = {reason.kind for row in rows for reason in verdict.reasons.get(row, ())}
-    kinds = sorted(told - COMPARISONS)
-    return RejectedError(judged.stop, rows, kinds)
+    return decided

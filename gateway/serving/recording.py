@@ -22,7 +22,7 @@ from gateway.record.journal import GroupCommitter
 from gateway.serving.codec import DATATYPES, to_bytes
 from gateway.serving.explored import exploration_of
 from gateway.serving.microbatch import Judged
-from gateway.serving.pipeline import Answer, Progress
+from gateway.serving.progress import Answer, Progress
 from gateway.serving.statistics import Statistics
 from gateway.serving.verdicts import Verdicts
 from guards.verdict import Action

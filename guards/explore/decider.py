@@ -92,15 +92,7 @@ class Decider:
             charge: Last gate before each draw.
         """
         if isinstance(self.settings, ThresholdExplore):
-            extra = question.extra
-            return self._approvals.decide(
-                question.scores[:, 0],
-                keys,
-                closed=closed,
-                cost=None if extra is None else extra[:, 0],
-                exposure=question.exposure,
-                charge=charge,
-            )
+            return self._approve(question, keys, closed, charge)
         usable = self.usable(question) if usable is None else usable
         if isinstance(self.settings, SlateExplore):
             return self._rank(question, keys, closed, usable, charge)
@@ -142,6 +134,23 @@ class Decider:
             else:
                 p[at, : len(filled)] = filled == choices.greedy[at, : len(filled)]
         return p
+
+    def _approve(
+        self,
+        question: Question,
+        keys: Sequence[str],
+        closed: Sequence[str | None],
+        charge: Charge | None,
+    ) -> Choices:
+        extra = question.extra
+        return self._approvals.decide(
+            question.scores[:, 0],
+            keys,
+            closed=closed,
+            cost=None if extra is None else extra[:, 0],
+            exposure=question.exposure,
+            charge=charge,
+        )
 
     def _rank(
         self,

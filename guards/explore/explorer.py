@@ -82,16 +82,18 @@ class Explorer:
         closed = (None,) * n if closed is None else closed
         if not len(keys) == len(closed) == n or actions == 0:
             raise ValueError(f"{n} rows, {actions} actions, {len(keys)} keys, {len(closed)} gates")
-        if items is None:
-            items = np.arange(actions, dtype=np.uint64)
+        items = np.arange(actions, dtype=np.uint64) if items is None else items
         if allowed is None:
-            columns = [column for column in self._settings.excluded if isinstance(column, int)]
-            allowed = np.tile(eligible(actions, columns), (n, 1))
+            allowed = np.tile(self._columns(actions), (n, 1))
         values = scores.astype(np.float64, copy=False)
         best = greedy(values, allowed)
-        closed = _off(self._settings.mode, closed)
-        choices = self._draw(values, allowed, best, keys, closed, items, given, charge)
-        return _in_mode(choices, self._settings.mode, baseline)
+        mode = self._settings.mode
+        choices = self._draw(values, allowed, best, keys, _off(mode, closed), items, given, charge)
+        return _in_mode(choices, mode, baseline)
+
+    def _columns(self, actions: int) -> NDArray[np.bool_]:
+        excluded = self._settings.excluded
+        return eligible(actions, [column for column in excluded if isinstance(column, int)])
 
     def _draw(
         self,
@@ -194,21 +196,27 @@ class ThresholdExplorer:
         if not len(rows):
             return certain(best[:, None], candidates=2, reasons=reasons)
         paid = None if cost is None else cost[rows]
-        p = approval(values[rows], settings, paid)
-        regret = np.where(best[rows] == APPROVE, 0.0, p if paid is None else p * paid)
-        limit = settings.max_expected_regret
-        if limit is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                p = np.where(regret > limit, p * limit / regret, p)
-            regret = np.minimum(regret, limit)
+        arms, regret = self._arms(values[rows], best[rows], paid)
         _charge(reasons, rows, regret, charge)
-        arms = Arms((settings.shape.kind,), np.ones((len(rows), 1)), (np.column_stack([1 - p, p]),))
         uniforms = self._rngs.of("threshold").uniforms(
             [keys[row] for row in rows.tolist()], np.arange(2, dtype=np.uint64)
         )
         drawn, names = arms.draw(uniforms)
         choices = _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
         return _in_mode(choices, settings.mode, None)
+
+    def _arms(self, scores: Scores, best: Best, paid: Scores | None) -> tuple[Arms, Scores]:
+        """Spread probability over deny and approve, and tell the expected regret, (n,)."""
+        settings = self._settings
+        p = approval(scores, settings, paid)
+        regret = np.where(best == APPROVE, 0.0, p if paid is None else p * paid)
+        limit = settings.max_expected_regret
+        if limit is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                p = np.where(regret > limit, p * limit / regret, p)
+            regret = np.minimum(regret, limit)
+        whole = np.ones((len(p), 1))
+        return Arms((settings.shape.kind,), whole, (np.column_stack([1 - p, p]),)), regret
 
 
 def _drawn(
