@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guards.explore.choices import NOBODY, Choices, stack
-from guards.explore.explorer import Charge, Explorer, ThresholdExplorer
+from guards.explore.drawing import Charge
+from guards.explore.explorer import Explorer
 from guards.explore.policy import eligible
 from guards.explore.rng import Hashes, as_ids, item_hashes
 from guards.explore.settings import Id, SingleExplore, SlateExplore, ThresholdExplore
 from guards.explore.slate import Slots
 from guards.explore.slate_explorer import Candidates, SlateExplorer
+from guards.explore.threshold_explorer import ThresholdExplorer
 
 Settings = SingleExplore | SlateExplore | ThresholdExplore
 

@@ -69,6 +69,8 @@ class Arms:
     @cached_property
     def mixture(self) -> Categorical:
         """The distribution that is told and logged."""
+        if len(self.parts) == 1:
+            return Categorical(self.parts[0])
         p = self.shares[:, :1] * self.parts[0]
         for at in range(1, len(self.parts)):
             p = p + self.shares[:, at : at + 1] * self.parts[at]

@@ -1,22 +1,31 @@
 """Serves the model's choice or, rarely and on record, another.  START here in this folder.
 
-`Explorer` decides single choices, `SlateExplorer` (slate_explorer.py) rankings and
-`ThresholdExplorer` approvals; each reads the propensity from the object it draws from.
+`Explorer` decides single choices, `slate_explorer` rankings and `threshold_explorer` approvals;
+each reads the propensity from the object it draws from.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from guards.explore.choices import Choices, certain
 from guards.explore.distribution import Arms, Probabilities, given_probabilities
-from guards.explore.gate import Gates, are_finite, vetoes
+from guards.explore.drawing import (
+    Charge,
+    ask_charge,
+    close,
+    drawn_choices,
+    in_mode,
+    off_gates,
+    open_rows,
+)
+from guards.explore.gate import Gates, vetoes
 from guards.explore.policies import FromModel, Greedy
 from guards.explore.policy import (
     Allowed,
     Best,
+    Scores,
     arms_of,
     eligible,
     expected_regret,
@@ -26,14 +35,9 @@ from guards.explore.policy import (
     with_less_regret,
 )
 from guards.explore.rng import Hashes, Rngs
-from guards.explore.settings import Mode, SingleExplore, ThresholdExplore
-from guards.explore.threshold import APPROVE, approval, greedy_decisions
+from guards.explore.settings import SingleExplore
 from guards.verdict import Rows
 
-# Asked once for each decision that is still open, with its expected regret; says why it may not be
-# drawn.  It knows history and scores, and never the draw.
-Charge = Callable[[int, float], str | None]
-Scores = NDArray[np.float64]
 _ONE = np.zeros(1, np.uint64)  # a number of its own per key
 
 
@@ -88,8 +92,10 @@ class Explorer:
         values = scores.astype(np.float64, copy=False)
         best = greedy(values, allowed)
         mode = self._settings.mode
-        choices = self._draw(values, allowed, best, keys, _off(mode, closed), items, given, charge)
-        return _in_mode(choices, mode, baseline)
+        choices = self._draw(
+            values, allowed, best, keys, off_gates(mode, closed), items, given, charge
+        )
+        return in_mode(choices, mode, baseline)
 
     def _columns(self, actions: int) -> NDArray[np.bool_]:
         excluded = self._settings.excluded
@@ -117,7 +123,7 @@ class Explorer:
             reasons = [why or bad for why, bad in zip(reasons, own, strict=True)]
         elif isinstance(settings.policy, FromModel):
             reasons = [why or "invalid_distribution" for why in reasons]
-        rows = _open(reasons)
+        rows = open_rows(reasons)
         if not len(rows):
             return certain(best[:, None], candidates=scores.shape[1], reasons=reasons)
         arms = self._arms(
@@ -126,10 +132,10 @@ class Explorer:
         regret = expected_regret(arms, gaps[rows])
         limit = settings.max_expected_regret
         if limit is not None:  # the floor alone may cost more than that
-            _close(reasons, rows, regret > limit * (1 + 1e-9), "regret")
-        _charge(reasons, rows, regret, charge)
+            close(reasons, rows, regret > limit * (1 + 1e-9), "regret")
+        ask_charge(reasons, rows, regret, charge)
         drawn, names = self._chosen(arms, [keys[row] for row in rows.tolist()], items, rows)
-        return _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
+        return drawn_choices(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
 
     def _chosen(
         self, arms: Arms, keys: list[str], items: Hashes, rows: NDArray[np.int64]
@@ -153,116 +159,6 @@ class Explorer:
         return with_floor(arms, allowed, floor) if floor else arms
 
 
-class ThresholdExplorer:
-    """Approves some of those whom the threshold denies.  Actions: 0 deny, 1 approve."""
-
-    def __init__(self, settings: ThresholdExplore, salt: bytes, *, domain: str = "") -> None:
-        """Prepare the generators."""
-        self._settings = settings
-        self._rngs = Rngs(salt, domain=domain)
-
-    def decide(
-        self,
-        scores: Rows,
-        keys: Sequence[str],
-        *,
-        closed: Gates | None = None,
-        cost: Scores | None = None,
-        exposure: Scores | None = None,
-        charge: Charge | None = None,
-    ) -> Choices:
-        """Decide every row.
-
-        Args:
-            scores: Shape (n,).
-            keys: One per row.
-            closed: Why a row may not explore, fixed before this call.
-            cost: Shape (n,), expected cost of a wrong approval, if the settings name one.
-            exposure: Shape (n,), the amount at stake, if the settings name one.
-            charge: Last gate before the draw; regret is the expected cost, or the probability of an
-                approval that the threshold would deny.
-        """
-        settings = self._settings
-        values = scores.astype(np.float64, copy=False)
-        reasons = list(_off(settings.mode, (None,) * len(values) if closed is None else closed))
-        everybody = np.arange(len(values))
-        _close(reasons, everybody, ~are_finite(values[:, None]), "not_finite")
-        if cost is not None:
-            _close(reasons, everybody, ~(are_finite(cost[:, None]) & (cost > 0)), "cost")
-        if exposure is not None and settings.max_exposure is not None:
-            _close(reasons, everybody, ~(exposure <= settings.max_exposure), "exposure")
-        best = greedy_decisions(values, settings)
-        rows = _open(reasons)
-        if not len(rows):
-            return certain(best[:, None], candidates=2, reasons=reasons)
-        paid = None if cost is None else cost[rows]
-        arms, regret = self._arms(values[rows], best[rows], paid)
-        _charge(reasons, rows, regret, charge)
-        uniforms = self._rngs.of("threshold").uniforms(
-            [keys[row] for row in rows.tolist()], np.arange(2, dtype=np.uint64)
-        )
-        drawn, names = arms.draw(uniforms)
-        choices = _drawn(best, rows, reasons, arms, drawn=drawn, names=names, regret=regret)
-        return _in_mode(choices, settings.mode, None)
-
-    def _arms(self, scores: Scores, best: Best, paid: Scores | None) -> tuple[Arms, Scores]:
-        """Spread probability over deny and approve, and tell the expected regret, (n,)."""
-        settings = self._settings
-        p = approval(scores, settings, paid)
-        regret = np.where(best == APPROVE, 0.0, p if paid is None else p * paid)
-        limit = settings.max_expected_regret
-        if limit is not None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                p = np.where(regret > limit, p * limit / regret, p)
-            regret = np.minimum(regret, limit)
-        whole = np.ones((len(p), 1))
-        return Arms((settings.shape.kind,), whole, (np.column_stack([1 - p, p]),)), regret
-
-
-def _drawn(
-    best: Best,
-    rows: NDArray[np.int64],
-    reasons: list[str | None],
-    arms: Arms,
-    *,
-    drawn: Best,
-    names: Sequence[str],
-    regret: Scores,
-) -> Choices:
-    """Enter the draws of those rows that are still open."""
-    choices = certain(best[:, None], candidates=arms.parts[0].shape[1], reasons=reasons)
-    kept = np.array([reasons[row] is None for row in rows.tolist()], np.bool_)
-    rows, drawn, at = rows[kept], drawn[kept], np.flatnonzero(kept)
-    p = arms.mixture.p
-    proposed, conditional = choices.proposed.copy(), choices.conditional.copy()
-    proposed[rows, 0] = drawn
-    conditional[rows, 0] = p[at, drawn]
-    p_greedy, expected, first = choices.p_greedy, choices.expected_regret, choices.first
-    p_greedy[rows] = p[at, best[rows]]
-    expected[rows] = regret[at]
-    first[rows] = p[at]
-    components = [""] * len(best)
-    for row, place in zip(rows.tolist(), at.tolist(), strict=True):
-        components[row] = names[place]
-    return replace(
-        choices,
-        proposed=proposed,
-        served=proposed,
-        conditional=conditional,
-        components=tuple(components),
-    )
-
-
-def _in_mode(choices: Choices, mode: Mode, baseline: Best | None) -> Choices:
-    """Serve what the mode says; what was proposed stays on record."""
-    if mode in ("on", "off"):
-        return choices
-    served = choices.greedy
-    if mode == "apprentice" and baseline is not None:
-        served = np.where(baseline[:, None] >= 0, baseline[:, None], served)
-    return replace(choices, served=served, is_live=False)
-
-
 def _most_before_floor(gaps: Scores, allowed: Allowed, floor: float, limit: float) -> Scores:
     """Find the regret the policy may have to be at ``limit`` with its floor, (n,)."""
     count = allowed.sum(axis=1)
@@ -270,28 +166,3 @@ def _most_before_floor(gaps: Scores, allowed: Allowed, floor: float, limit: floa
     of_uniform = np.where(allowed, gaps, 0.0).sum(axis=1) / count
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.clip((limit - share * of_uniform) / (1 - share), 0.0, limit))
-
-
-def _off(mode: Mode, closed: Gates) -> Gates:
-    return tuple(why or "off" for why in closed) if mode == "off" else closed
-
-
-def _open(reasons: Sequence[str | None]) -> NDArray[np.int64]:
-    return np.array([row for row, why in enumerate(reasons) if why is None], np.int64)
-
-
-def _close(
-    reasons: list[str | None], rows: NDArray[np.int64], where: NDArray[np.bool_], why: str
-) -> None:
-    for row in rows[where].tolist():
-        reasons[row] = reasons[row] or why
-
-
-def _charge(
-    reasons: list[str | None], rows: NDArray[np.int64], regret: Scores, charge: Charge | None
-) -> None:
-    if charge is None:
-        return
-    for row, given_up in zip(rows.tolist(), regret.tolist(), strict=True):
-        if reasons[row] is None:
-            reasons[row] = charge(row, given_up)

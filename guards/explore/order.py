@@ -1,7 +1,7 @@
 """Orders that a slate follows where nothing else is drawn: by score, or Plackett-Luce."""
 
 from functools import cached_property
-from math import exp, log, log1p
+from math import log
 from typing import Protocol
 
 import numpy as np
@@ -84,9 +84,11 @@ class PlackettLuce:
     def __init__(self, logits: NDArray[np.float64], eligible: NDArray[np.bool_]) -> None:
         """Take logits (n,), finite where ``eligible`` and of any size."""
         self.logits = np.where(eligible, logits, -np.inf)  # (n,)
-        spread = float(logits[eligible].max() - logits[eligible].min())
+        held = logits[eligible]
+        spread = float(held.max() - held.min())
         if not spread <= SPREAD_MAX:
-            self.logits[eligible] = _drawn_together(logits[eligible])
+            self.logits[eligible] = _drawn_together(held)
+        self._known: dict[bytes, tuple[Probabilities, Probabilities]] = {}
 
     def first(self, noise: Noise, count: int) -> Slots:
         """Draw the first ``count`` items."""
@@ -96,10 +98,7 @@ class PlackettLuce:
 
     def cond_probs(self, slots: Slots) -> Probabilities:
         """Weight of each item among what is left."""
-        total, _ = self._rest(slots)
-        held = self.logits[slots]
-        left = np.logaddexp.accumulate(np.append(total, held[::-1]))[:0:-1]
-        return np.asarray(np.exp(held - left))
+        return self._taken(slots)[0]
 
     def first_slot(self) -> Probabilities:
         """Weights, normalised."""
@@ -112,16 +111,12 @@ class PlackettLuce:
 
     def expected_scores(self, scores: NDArray[np.float64], slots: Slots) -> Probabilities:
         """Mean score of what is left, by weight."""
-        total, weights = self._rest(slots)
-        mean = float(weights @ scores) if total > -np.inf else 0.0
+        shares, rest = self._taken(slots)
+        mean = float(rest @ scores)
         expected = np.empty(len(slots))
-        for at in range(len(slots) - 1, -1, -1):
-            logit = float(self.logits[slots[at]])
-            larger = max(total, logit)
-            total = larger + log1p(exp(min(total, logit) - larger))
-            share = exp(logit - total)
-            mean = share * float(scores[slots[at]]) + (1 - share) * mean
-            expected[at] = mean
+        taken = zip(shares.tolist(), scores[slots].tolist(), strict=True)
+        for at, (share, score) in reversed(list(enumerate(taken))):
+            expected[at] = mean = share * score + (1 - share) * mean
         return expected
 
     def weights(self, k: int) -> NDArray[np.float64]:
@@ -135,16 +130,30 @@ class PlackettLuce:
             raise NoMarginalsError("a ranking of scores so far apart")
         return np.where(below > -np.inf, np.exp(np.maximum(below, -WEIGHTS_SPREAD_MAX)), 0.0)
 
-    def _rest(self, slots: Slots) -> tuple[float, NDArray[np.float64]]:
-        """Log of the total weight of what no slot holds, and its weights normalised, (n,)."""
+    def _taken(self, slots: Slots) -> tuple[Probabilities, Probabilities]:
+        """Weight of each slot's item among what is left, and what no slot holds, normalised, (n,).
+
+        Kept, because the greedy slots are asked about twice.
+        """
+        name = slots.tobytes()
+        if name not in self._known:
+            self._known[name] = self._take(slots)
+        return self._known[name]
+
+    def _take(self, slots: Slots) -> tuple[Probabilities, Probabilities]:
         rest = self.logits.copy()
         rest[slots] = -np.inf
         largest_left = float(rest.max())
+        held = np.empty(len(slots) + 1)
+        held[1:] = self.logits[slots][::-1]
         if largest_left == -np.inf:
-            return -np.inf, np.zeros(len(rest))
-        weights = np.exp(rest - largest_left)
-        total = float(weights.sum())
-        return largest_left + log(total), weights / total
+            held[0], weights = -np.inf, np.zeros(len(rest))
+        else:
+            weights = np.exp(rest - largest_left)
+            total = float(weights.sum())
+            held[0], weights = largest_left + log(total), weights / total
+        left = np.logaddexp.accumulate(held)
+        return np.exp(held[:0:-1] - left[:0:-1]), weights
 
 
 def _drawn_together(logits: NDArray[np.float64]) -> NDArray[np.float64]:

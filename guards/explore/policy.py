@@ -41,9 +41,11 @@ def greedy(scores: Rows, allowed: NDArray[np.bool_]) -> Best:
     ranked = np.where(allowed & ~np.isnan(scores), scores, -np.inf)
     best: Best = ranked.argmax(axis=1)
     # A row of nothing but NaN or -inf: the first allowed action, not the first action.
-    allowed = np.broadcast_to(allowed, scores.shape)
+    if allowed.ndim == 1:
+        allowed = np.broadcast_to(allowed, scores.shape)
     hopeless = ~allowed[np.arange(len(best)), best]
-    best[hopeless] = allowed[hopeless].argmax(axis=1)
+    if hopeless.any():
+        best[hopeless] = allowed[hopeless].argmax(axis=1)
     return best
 
 
@@ -153,13 +155,13 @@ def with_floor(arms: Arms, allowed: Allowed, floor: float) -> Arms:
     actions is at most one.
     """
     p = arms.mixture.p
-    count = allowed.sum(axis=1)
     least = np.where(allowed, p, np.inf).min(axis=1)
+    if (least >= floor).all():
+        return arms
+    count = allowed.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = (floor - least) / (1 / count - least)
     share = np.where(least < floor, np.clip(share, 0.0, 1.0), 0.0)
-    if not share.any():
-        return arms
     return _mix(arms, "floor", share, allowed / count[:, None])
 
 

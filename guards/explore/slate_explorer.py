@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guards.explore.choices import NOBODY, Choices, certain
-from guards.explore.explorer import Charge
+from guards.explore.drawing import Charge
 from guards.explore.gate import are_finite
 from guards.explore.order import best
 from guards.explore.pinned import Pinned

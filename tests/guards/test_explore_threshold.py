@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from guards.explore.explorer import ThresholdExplorer
 from guards.explore.policies import Boundary, CostAware, UniformReject
 from guards.explore.settings import ThresholdExplore
 from guards.explore.threshold import approval, cost_aware_scale
+from guards.explore.threshold_explorer import ThresholdExplorer
 
 SALT = bytes(range(32))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gateway.serving.chooser import Chooser
 from gateway.serving.questions import Asked, Reader
 from gateway.serving.spending import Spending
-from guards.explore import explorer
+from guards.explore import explorer, threshold_explorer
 from guards.explore.distribution import Arms
 from guards.explore.policies import EpsilonGreedy
 from guards.explore.rng import RequestRng
@@ -55,7 +55,7 @@ FAULTS: list[tuple[str, tuple[str, ...], object, str]] = [
     ("a gate", ANY, Reader, "_gates"),
     ("the policy", ("slate",), SlateExplorer, "_distribution"),
     ("the policy", ("listed", "columns"), explorer, "arms_of"),
-    ("the policy", ("approvals",), explorer, "approval"),
+    ("the policy", ("approvals",), threshold_explorer, "approval"),
     ("the draw", ("slate",), SlateExplorer, "_draw"),
     ("the draw", ("listed", "columns", "approvals"), Arms, "draw"),
 ]
