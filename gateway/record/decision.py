@@ -185,4 +185,7 @@ def decode(body: bytes) -> Decision:
     Raises:
         msgspec.DecodeError: the bytes are not a decision record.
     """
-    return _decoder.decode(body)
+    try:
+        return _decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("a text is not UTF-8") from error

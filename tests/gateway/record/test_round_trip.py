@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import RecordSettings
@@ -143,6 +143,7 @@ def test_what_no_table_or_span_could_hold_is_refused_at_decoding(
 
 
 @given(body=st.binary(max_size=200))
+@example(body=b"\xdd\x00\x00\x00\x1d\x00\xa6\x00\x00\x00\x00\x00\x80")  # a text of no UTF-8
 def test_bytes_that_are_no_record_raise_only_a_decode_error(body: bytes) -> None:
     with contextlib.suppress(msgspec.DecodeError):
         decode(body)
