@@ -54,3 +54,16 @@ class ReferenceTooSmallError(GuardError):
     def __str__(self) -> str:
         """Say how many rows would do."""
         return f"{self.guard}: needs at least {self.needed} complete reference rows, got {self.got}"
+
+
+class ForeignDetectorError(GuardError):
+    """A detector of another library is not there, or is not what it was."""
+
+    def __init__(self, guard: str, problem: str) -> None:
+        super().__init__(guard, problem)
+        self.guard = guard
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """Say what is wrong."""
+        return f"{self.guard}: {self.problem}"

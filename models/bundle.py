@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from guards.errors import GuardError
+from guards.errors import ForeignDetectorError, GuardError
 from guards.outlier.guard import OutlierGuard
 from guards.output.calibration import OutputCalibration
 from guards.output.guard import OutputGuard
@@ -156,6 +156,8 @@ def load_guards(bundle: Bundle) -> GuardSet:
         try:
             state |= map_arrays(bundle.path, bundle.read)
             outlier = OutlierGuard.from_arrays(state, spec.outlier)
+        except ForeignDetectorError as error:
+            raise BundleError(bundle.path.name, str(error)) from error
         except (KeyError, ValueError, IndexError, TypeError, GuardError) as error:
             problem = f"{GUARDS_FILE} does not hold the state of the outlier guard"
             raise BundleError(bundle.path.name, problem) from error

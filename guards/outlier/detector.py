@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from guards.outlier import gaussian as gaussian_file
 from guards.outlier import heads as heads_file
 from guards.outlier import neighbours as neighbours_file
+from guards.outlier.foreign import Foreign, PyodSettings
 from guards.outlier.gaps import Gaps
 from guards.outlier.gaussian import Gaussian
 from guards.outlier.heads import Answer, Heads
@@ -66,6 +67,7 @@ class Detector:
     rarity: Rarity
     mixture: Mixture
     heads: Heads | None = None  # of rows that are a classifier's outputs
+    foreign: Foreign | None = None  # scores in place of the mixture, which then explains
 
     @classmethod
     def fit(
@@ -76,10 +78,12 @@ class Detector:
         tensors: Sequence[slice] = (),
         preset: str = "mixture",
         answer: Answer | None = None,
+        pyod: PyodSettings | None = None,
     ) -> Self:
         """Learn what is ordinary from rows, shape (n, d); NaN is a missing value.
 
         Where rows are a classifier's outputs, ``answer`` says which columns are its logits.
+        ``pyod`` names a detector of PyOD that scores instead.
 
         The mixture's scales come from reference rows measured without themselves,
         not from held-out rows, which must stay unseen for the calibration.
@@ -106,7 +110,8 @@ class Detector:
             heads = Heads.fit(reference, points, squared[:, 0], basis=basis, answer=answer)
             components.append(heads.measure(reference, points, squared[:, 0]))
         mixture = Mixture.fit(np.vstack(components)[_PICKED[preset]])
-        return cls(preset, scales, gaps, basis, index, gaussian, rarity, mixture, heads)
+        foreign = None if pyod is None else Foreign.fit(standard, pyod)
+        return cls(preset, scales, gaps, basis, index, gaussian, rarity, mixture, heads, foreign)
 
     def score(self, rows: Rows) -> NDArray[np.float64]:
         """Score rows (n, d): larger is stranger, +inf for a row that is broken.
@@ -122,8 +127,11 @@ class Detector:
         standard = self.scales.limit(standard)
         if self.heads is not None and broken is not None:
             rows = np.where(broken[:, None], 0.0, rows)
-        found = self._components(rows, standard, absent)
-        scores = self.mixture.score(found[_PICKED[self.preset]])
+        if self.foreign is None:
+            found = self._components(rows, standard, absent)
+            scores = self.mixture.score(found[_PICKED[self.preset]])
+        else:
+            scores = self.foreign.score(standard)
         if broken is not None:
             scores[broken] = np.inf
         return scores
@@ -179,7 +187,9 @@ class Detector:
             "rarity_table": self.rarity.table,
             "component_median": self.mixture.median,
             "component_spread": self.mixture.spread,
-        } | ({} if self.heads is None else self.heads.to_arrays())
+            **({} if self.heads is None else self.heads.to_arrays()),
+            **({} if self.foreign is None else self.foreign.to_arrays()),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -209,6 +219,7 @@ class Detector:
             ),
             Mixture(arrays["component_median"], arrays["component_spread"]),
             Heads.from_arrays(arrays),
+            Foreign.from_arrays(arrays),
         )
 
 

@@ -130,6 +130,8 @@ class OutlierGuard:
             raise ReferenceTooSmallError(cls.name, needed, len(sample))
         fit = partial(Detector.fit, neighbours=settings.neighbours, tensors=tensors, answer=answer)
         preset = settings.detector
+        if settings.pyod is not None:
+            preset, fit = "mixture", partial(fit, pyod=settings.pyod)
         if preset == "auto":
             preset = _choose(sample, kept, fit, reads=reads, answer=answer, spoil=spoil)
         if answer is None and preset in OUTPUT_PRESETS:
@@ -172,7 +174,8 @@ class OutlierGuard:
     @property
     def detector_name(self) -> str:
         """What the score is made of."""
-        return self._detector.preset
+        foreign = self._detector.foreign
+        return self._detector.preset if foreign is None else f"pyod {foreign.settings.name}"
 
     def scores(self, rows: Rows) -> NDArray[np.float64]:
         """Score each of ``n`` rows, shape (n, d): larger is stranger."""

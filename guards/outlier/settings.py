@@ -2,15 +2,16 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from guards.outlier.conformal import Aim
+from guards.outlier.foreign import PyodSettings
 from guards.settings import Settings
 from guards.verdict import ActionName, Mode
 
 DetectorName = Literal[
     "auto", "mixture", "neighbours", "whitened",
-    "outputs", "classwise", "rmds", "gen", "vim", "energy", "max_logit", "msp",
+    "outputs", "classwise", "rmds", "gen", "vim", "energy", "max_logit", "msp", "pyod",
 ]  # fmt: skip
 
 
@@ -19,6 +20,9 @@ class OutlierSettings(Settings):
 
     detector: DetectorName = Field(
         default="auto", description="Which scores are mixed; auto: what pseudo-anomalies favour."
+    )
+    pyod: PyodSettings | None = Field(
+        default=None, description="Which detector of PyOD, and how, for detector pyod."
     )
     reads: Literal["auto", "features", "outputs"] = Field(
         default="auto",
@@ -62,6 +66,12 @@ class OutlierSettings(Settings):
         default=False,
         description="Name the reference row most like a strange one: it may be a person.",
     )
+
+    @model_validator(mode="after")
+    def _names_its_detector(self) -> "OutlierSettings":
+        if (self.detector == "pyod") != (self.pyod is not None):
+            raise ValueError("detector pyod and the settings pyod go together: both or neither")
+        return self
 
     @property
     def aim(self) -> Aim:

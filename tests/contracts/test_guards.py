@@ -14,6 +14,7 @@ from guards.catalog import GUARDS
 from guards.drift.prior import AmbiguousClassesError
 from guards.errors import (
     CalibrationTooSmallError,
+    ForeignDetectorError,
     GuardError,
     ReferenceTooSmallError,
     ShapeMismatchError,
@@ -196,6 +197,7 @@ ERRORS = [
     ShapeMismatchError("outlier", 30, (2, 29)),
     CalibrationTooSmallError("outlier", 299, 100, 0.01, 0.05),
     ReferenceTooSmallError("outlier", 9, 4),
+    ForeignDetectorError("outlier", "is not there"),
     AmbiguousClassesError(0.01),
     InvalidDistributionError("the probabilities of a row sum to 0.9"),
     NoMarginalsError("a slate without repetition"),
