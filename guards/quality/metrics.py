@@ -1,4 +1,4 @@
-"""Measures of right and wrong, by the name an expectation uses."""
+"""Measures of right and wrong, by the name an expectation uses, and how each row pulls on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[Any]  # (n,), classes or numbers
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Metric:
     """How well predictions agree with labels."""
 
     name: str
-    function: Callable[[Values, Values], float]  # (predicted, labels); NaN of no rows
+    function: Callable[[Values, Values], float]  # (predicted, labels), at least one row
+    pulls: Callable[[Values, Values], Floats]  # first-order change by each row, times n; mean 0
     larger_is_better: bool
     bounded_mean: bool  # a mean of values in [0, 1]: a confidence sequence exists
 
@@ -81,16 +83,72 @@ def _gap(predicted: Values, labels: Values) -> NDArray[np.float64]:
     return np.asarray(predicted.astype(np.float64) - labels.astype(np.float64))
 
 
+def _right(predicted: Values, labels: Values) -> Floats:
+    right = (predicted == labels).astype(np.float64)
+    return np.asarray(right - right.mean())
+
+
+def _wrong(predicted: Values, labels: Values) -> Floats:
+    return -_right(predicted, labels)
+
+
+def _recalls(predicted: Values, labels: Values) -> Floats:
+    right = (predicted == labels).astype(np.float64)
+    kinds, group, count = np.unique(labels, return_inverse=True, return_counts=True)
+    recalls = np.bincount(group, right) / count
+    return np.asarray((right - recalls[group]) * len(labels) / count[group] / len(kinds))
+
+
+def _f1s(predicted: Values, labels: Values) -> Floats:
+    kinds = np.union1d(predicted, labels)
+    pulls = np.zeros(len(labels))
+    for kind in kinds:
+        said, is_so = (predicted == kind).astype(float), (labels == kind).astype(float)
+        size = said.sum() + is_so.sum()
+        f1 = 2 * (said @ is_so) / size
+        pulls += (2 * said * is_so - f1 * (said + is_so)) * len(labels) / size
+    return pulls / len(kinds)
+
+
+def _absolute(predicted: Values, labels: Values) -> Floats:
+    return np.asarray(np.abs(_gap(predicted, labels)) - mae(predicted, labels))
+
+
+def _squares(predicted: Values, labels: Values) -> Floats:
+    return np.asarray(_gap(predicted, labels) ** 2 - mse(predicted, labels))
+
+
+def _roots(predicted: Values, labels: Values) -> Floats:
+    root = rmse(predicted, labels)
+    return _squares(predicted, labels) / (2 * root) if root else np.zeros(len(labels))
+
+
+def _explained(predicted: Values, labels: Values) -> Floats:
+    values = labels.astype(np.float64)
+    squares, spread = _gap(predicted, labels) ** 2, np.var(values)
+    if not spread > 0:
+        return np.full(len(labels), np.nan)
+    return np.asarray((squares.mean() / spread * (values - values.mean()) ** 2 - squares) / spread)
+
+
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", accuracy, larger_is_better=True, bounded_mean=True),
-        Metric("error_rate", error_rate, larger_is_better=False, bounded_mean=True),
-        Metric("balanced_accuracy", balanced_accuracy, larger_is_better=True, bounded_mean=False),
-        Metric("macro_f1", macro_f1, larger_is_better=True, bounded_mean=False),
-        Metric("mae", mae, larger_is_better=False, bounded_mean=False),
-        Metric("mse", mse, larger_is_better=False, bounded_mean=False),
-        Metric("rmse", rmse, larger_is_better=False, bounded_mean=False),
-        Metric("r2", r2, larger_is_better=True, bounded_mean=False),
+        Metric("accuracy", accuracy, _right, larger_is_better=True, bounded_mean=True),
+        Metric("error_rate", error_rate, _wrong, larger_is_better=False, bounded_mean=True),
+        Metric(
+            "balanced_accuracy",
+            balanced_accuracy,
+            _recalls,
+            larger_is_better=True,
+            bounded_mean=False,
+        ),
+        Metric("macro_f1", macro_f1, _f1s, larger_is_better=True, bounded_mean=False),
+        Metric("mae", mae, _absolute, larger_is_better=False, bounded_mean=False),
+        Metric("mse", mse, _squares, larger_is_better=False, bounded_mean=False),
+        Metric("rmse", rmse, _roots, larger_is_better=False, bounded_mean=False),
+        Metric("r2", r2, _explained, larger_is_better=True, bounded_mean=False),
     )
 }
+OF_CLASSES = ("accuracy", "error_rate", "balanced_accuracy", "macro_f1")
+OF_NUMBERS = ("mae", "mse", "rmse", "r2")

@@ -1,0 +1,1 @@
+"""How good answers probably are while nobody has said: estimates, each with what it assumes."""
