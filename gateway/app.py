@@ -46,6 +46,7 @@ from gateway.registry.database import open_database
 from gateway.registry.deaths import Deaths
 from gateway.registry.drift import DriftStore
 from gateway.registry.keys import ApiKeys, ensure_admin, local_signing_key, trusted_keys
+from gateway.registry.loop import LoopStore
 from gateway.registry.registry import Registry
 from gateway.serving.edge import ShortWay
 
@@ -189,6 +190,7 @@ class Gateway:
                 evaluator_endpoint=f"http://127.0.0.1:{self._evaluator_ports[0]}",
                 deaths=Deaths(config.database_url),
                 traffic=DriftStore(config.database_url),
+                loops=LoopStore(config.database_url),
                 niceness=BACKGROUND,
             )
         )

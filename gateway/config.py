@@ -112,6 +112,9 @@ class EvaluateSettings(Settings):
     drift_s: float = Field(
         10.0, gt=0, description="How often drift is judged: a tick of its monitors."
     )
+    loop_s: float = Field(
+        30.0, gt=0, description="How often choices whose feedback is in are counted."
+    )
     alpha: float = Field(0.05, gt=0, lt=1, description="Error of the confidence sequences.")
 
 

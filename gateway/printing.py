@@ -61,6 +61,19 @@ def _promise_line(power: Json) -> str:
     )
 
 
+def loop_table(loop: Json) -> Table:
+    """Lay out the last window of a feedback loop."""
+    shown = (
+        "decisions", "joined", "coverage", "popularity_lift", "newcomer_share", "calibration_gap",
+        "explored_label_share", "effective_labels",
+    )  # fmt: skip
+    sounding = [name for name in ("loop", "override") if loop[f"{name}_alarm"]]
+    state = f"[red]alarm: {', '.join(sounding)}[/]" if sounding else "[green]quiet[/]"
+    table = Table("feedback loop", *(name.replace("_", " ") for name in shown))
+    table.add_row(state, *(_cell(loop[name]) for name in shown))
+    return table
+
+
 def print_estimate(told: Json) -> None:
     """Print what another policy would have earned, estimator by estimator, and the verdict."""
     console = Console()
@@ -102,6 +115,8 @@ def print_status(status: Json) -> None:
         if report["shadow"] is not None:
             console.print(_shadow_line(report["shadow"]), highlight=False)
         console.print(expectations_table(report["expectations"]))
+        if report.get("loop") is not None:
+            console.print(loop_table(report["loop"]))
         if report.get("drift") is not None:
             console.print(drift_table(report["drift"]))
     for name, told in status["processes"].items():

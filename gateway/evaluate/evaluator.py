@@ -21,6 +21,7 @@ from gateway.config import Config
 from gateway.evaluate.drift import DriftWatch
 from gateway.evaluate.judge import Judge
 from gateway.evaluate.judgements import Judgements
+from gateway.evaluate.loop_watch import LoopWatch
 from gateway.evaluate.outage import OUTAGES
 from gateway.evaluate.receiver import Receiver
 from gateway.evaluate.shadow import ShadowModel
@@ -29,6 +30,7 @@ from gateway.record.evidence import Evidence
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.drift import DriftStore
+from gateway.registry.loop import LoopStore
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from models.bundle import Bundle, open_verified
@@ -65,7 +67,16 @@ class Evaluator:
             tick_s=config.evaluate.drift_s,
             clock_s=time.time,
         )
-        # One thread for everything that waits for the database: writers would only queue there.
+        self._loop = LoopWatch(
+            engine,
+            self._registry,
+            self._evidence,
+            LoopStore(config.database_url),
+            clock_ns=time.time_ns,
+        )
+        # Minutes of decisions at once: nothing may have to wait for it.
+        self._loop_executor = ThreadPoolExecutor(1, thread_name_prefix="loop")
+        # One thread for all else that waits for the database: writers would only queue there.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="judge")
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._shadows: dict[str, tuple[Shadow, asyncio.Task[None]]] = {}
@@ -87,6 +98,9 @@ class Evaluator:
             self._keep("judge", self._judge.judge_notified, every_s=settings.judge_ms / 1000)
             self._keep("reconcile", self._judge.reconcile, every_s=settings.reconcile_s)
             self._keep("drift", self._drift.tick, every_s=settings.drift_s)
+            self._keep(
+                "loop", self._loop.tick, every_s=settings.loop_s, executor=self._loop_executor
+            )
             if not _runs(self._loops.get("follow")):
                 self._loops["follow"] = asyncio.create_task(self._follow())
 
@@ -123,16 +137,27 @@ class Evaluator:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._receiver.stop()
         self._executor.shutdown()
+        self._loop_executor.shutdown()
 
-    def _keep(self, name: str, work: Callable[[], int], *, every_s: float) -> None:
+    def _keep(
+        self,
+        name: str,
+        work: Callable[[], int],
+        *,
+        every_s: float,
+        executor: ThreadPoolExecutor | None = None,
+    ) -> None:
         """Begin a loop, unless it runs."""
         if not _runs(self._loops.get(name)):
-            self._loops[name] = asyncio.create_task(self._repeat(work, every_s))
+            repeated = self._repeat(work, every_s, executor or self._executor)
+            self._loops[name] = asyncio.create_task(repeated)
 
-    async def _repeat(self, work: Callable[[], int], every_s: float) -> None:
+    async def _repeat(
+        self, work: Callable[[], int], every_s: float, executor: ThreadPoolExecutor
+    ) -> None:
         while True:
             try:
-                await self._in_thread(work)
+                await asyncio.get_running_loop().run_in_executor(executor, work)
             except OUTAGES as error:
                 self._note_outage(error)
             await asyncio.sleep(every_s)

@@ -61,7 +61,7 @@ def judge_expectations(
             if answers_classes(manifest.signature)
             else _unknown("the model answers numbers: accuracy is about classes")
         )
-        judged.append(_expectation("accuracy", "ml", accuracy, judgement))
+        judged.append(expectation("accuracy", "ml", accuracy, judgement))
     return tuple(judged)
 
 
@@ -72,7 +72,7 @@ def _latency(manifest: Manifest, asked: Cells, alpha: float) -> Expectation:
     late = answers.where(lambda cell: bin_start_ns(cell.duration_bin) >= limit_ms * NS_PER_MS)
     n_late, n = late.total().requests, answers.total().requests
     judgement = judge_at_most(LATE_SHARE, n_late, n, alpha=alpha, outcome="answers")
-    return _expectation("latency_ms", "operational", limit_ms, judgement)
+    return expectation("latency_ms", "operational", limit_ms, judgement)
 
 
 def _availability(manifest: Manifest, asked: Cells, alpha: float) -> Expectation:
@@ -81,23 +81,24 @@ def _availability(manifest: Manifest, asked: Cells, alpha: float) -> Expectation
     served = asked.where(lambda cell: cell.status < 500).total().requests
     n = asked.total().requests
     judgement = judge_at_least(target, served, n, alpha=alpha, outcome="requests")
-    return _expectation("availability", "operational", target, judgement)
+    return expectation("availability", "operational", target, judgement)
 
 
 def _fallbacks(limit: float, asked: Cells, alpha: float) -> Expectation:
     answers = asked.where(is_answer)
     n_fallback, n = answers.where(is_fallback).total().requests, answers.total().requests
     judgement = judge_at_most(limit, n_fallback, n, alpha=alpha, outcome="answers")
-    return _expectation("fallback_share", "operational", limit, judgement)
+    return expectation("fallback_share", "operational", limit, judgement)
 
 
 def _unknown(reason: str) -> Judgement:
     return Judgement(State.UNKNOWN, reason, None, 0.0, 1.0)
 
 
-def _expectation(
+def expectation(
     name: str, kind: Literal["operational", "ml"], target: float, judgement: Judgement
 ) -> Expectation:
+    """Name what was judged."""
     return Expectation(
         name=name,
         kind=kind,

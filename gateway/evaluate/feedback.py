@@ -25,7 +25,11 @@ Row = Annotated[int, msgspec.Meta(ge=0, le=MAX_ROW)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Number = bool | int | float
 Label = Number | str
-Choice = int | Annotated[str, msgspec.Meta(max_length=256)]  # an action, or the id of a candidate
+# An action, or the id of a candidate.
+Choice = (
+    Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    | Annotated[str, msgspec.Meta(max_length=256)]
+)
 
 
 class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

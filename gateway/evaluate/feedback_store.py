@@ -69,6 +69,8 @@ class FeedbackStore:
         try:
             with self._engine.begin() as connection:
                 accepted = sum(_insert(connection, table, rows) for table, rows in kept.items())
+                if accepted < total:
+                    tables.add_duplicates(connection, model, total - accepted)
         except _ContradictionError as found:
             with self._engine.begin() as connection:
                 connection.execute(tables.contradictions.insert(), found.as_row(model, now_ns))

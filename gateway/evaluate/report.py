@@ -1,7 +1,7 @@
 """The report on one model: a pure function of what is stored.
 
 Neither the order in which requests, labels and shadow answers came, nor repetitions, nor
-restarts change it: it holds no clock.
+restarts change it: it holds no clock.  Only `FeedbackReport.duplicates` counts repetitions.
 """
 
 from typing import Literal
@@ -9,11 +9,16 @@ from typing import Literal
 from sqlalchemy import Connection, Engine
 
 from gateway.evaluate.cells import Cells, is_answer
+from gateway.evaluate.choice_log import window_of
 from gateway.evaluate.drift_report import DriftReport, MonitorReport
 from gateway.evaluate.expectations import NS_PER_MS, Expectation, judge_expectations
+from gateway.evaluate.feedback_report import FeedbackReport, read_feedback
+from gateway.evaluate.loop_expectations import judge_loop_expectations
+from gateway.evaluate.loop_report import LoopReport
 from gateway.evaluate.tallies import Hits, ShadowTally, read_cells, read_labels, read_shadow
 from gateway.registry.database import reading
 from gateway.registry.drift import read_findings
+from gateway.registry.loop import read_loop
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.confidence import confidence_sequence
@@ -74,6 +79,8 @@ class Report(Settings):
     shadow: ShadowReport | None
     expectations: tuple[Expectation, ...]  # of the live version
     drift: DriftReport | None  # of the live version; None before the first tick
+    feedback: FeedbackReport | None  # rewards and confirmations; None where no version is live
+    loop: LoopReport | None  # the last window; None where nothing is chosen, or none is over
 
 
 def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> Report:
@@ -94,6 +101,11 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         cells = read_cells(connection, model)
         right, unmatched = read_labels(connection, model)
         drift = None if table is None else _drift(connection, model, table.live)
+        feedback = loop = None
+        if table is not None:
+            spec = registered[table.live].feedback
+            feedback = read_feedback(connection, model, spec, window_of(spec))
+            loop = _loop(connection, model)
         shadow = None
         if table is not None and table.shadow is not None:
             tally = read_shadow(connection, model, table.shadow, live=table.live)
@@ -111,6 +123,9 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
             since_revision=_live_since(registry, table),
             alpha=alpha,
         )
+        live = registered[table.live]
+        if live.explore.kind != "none":
+            expectations += judge_loop_expectations(loop, live.loop, alpha=alpha)
     total = cells.total()
     return Report(
         model=model,
@@ -124,7 +139,14 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         shadow=shadow,
         expectations=expectations,
         drift=drift,
+        feedback=feedback,
+        loop=loop,
     )
+
+
+def _loop(connection: Connection, model: str) -> LoopReport | None:
+    told = read_loop(connection, model)
+    return None if told is None else LoopReport.model_validate_json(told)
 
 
 def _drift(connection: Connection, model: str, version: str) -> DriftReport | None:

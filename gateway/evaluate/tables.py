@@ -72,6 +72,14 @@ contradictions = Table(
     sqlite_autoincrement=True,
 )
 
+# Values that had come before under their idempotency key: only counted, as there is nothing new.
+duplicates = Table(
+    "feedback_duplicates",
+    metadata,
+    Column("model", String(63), primary_key=True),
+    Column("events", BigInteger, nullable=False),
+)
+
 requests = Table(
     "judged_requests",
     metadata,
@@ -182,6 +190,14 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
         return 0
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     return connection.execute(insert(table).on_conflict_do_nothing(), rows).rowcount
+
+
+def add_duplicates(connection: Connection, model: str, events: int) -> None:
+    """Count repeated feedback."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(duplicates).values(model=model, events=events)
+    summed = {"events": duplicates.c.events + statement.excluded.events}
+    connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=summed))
 
 
 def add_counts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

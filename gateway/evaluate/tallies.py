@@ -58,7 +58,7 @@ def read_labels(connection: Connection, model: str) -> tuple[Mapping[str, Hits],
             requests.version,
             requests.served_by,
             predictions.row.is_not(None).label("found"),
-            _count_if(predictions.predicted == latest.c.label),
+            count_if(predictions.predicted == latest.c.label),
             func.count(),
         )
         .select_from(latest)
@@ -105,7 +105,7 @@ def _read_agreement(connection: Connection, model: str, version: str, *, live: s
         tables.requests.c,
     )
     query = (
-        select(_count_if(shadow.predicted == predictions.predicted), func.count())
+        select(count_if(shadow.predicted == predictions.predicted), func.count())
         .select_from(tables.shadow_predictions)
         .join(
             tables.predictions,
@@ -129,7 +129,7 @@ def _read_correct(connection: Connection, model: str, version: str) -> Hits:
     shadow = tables.shadow_predictions.c
     latest = _latest_labels(model)
     query = (
-        select(_count_if(shadow.predicted == latest.c.label), func.count())
+        select(count_if(shadow.predicted == latest.c.label), func.count())
         .select_from(latest)
         .join(
             tables.shadow_predictions,
@@ -163,7 +163,8 @@ def _latest_labels(model: str) -> Subquery:
     )
 
 
-def _count_if(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+def count_if(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Count the rows for which it is true."""
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from gateway.record.decision import Decision
 from gateway.record.keep import REASONS
+from gateway.record.loop_signal import NO_LOOPS, LoopBook, LoopMetrics
 from gateway.record.traffic import DriftSignal
 from guards.explore.gate import REASONS as UNEXPLORED
 
@@ -70,8 +71,9 @@ class _Family:
 class Metrics:
     """All metrics of one recorder, in a registry of their own."""
 
-    def __init__(self, *, lag_s: Callable[[], float]) -> None:
+    def __init__(self, *, lag_s: Callable[[], float], loops: LoopBook = NO_LOOPS) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(LoopMetrics(loops))
         self._families: dict[tuple[str, str], _Family] = {}
         self._instruments = _Instruments.register(self.registry)
         instruments = self._instruments

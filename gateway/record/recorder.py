@@ -24,6 +24,7 @@ from gateway.record.evidence import Evidence
 from gateway.record.exporters import open_outlets
 from gateway.record.keep import Keeper
 from gateway.record.lock import FileLock
+from gateway.record.loop_signal import NO_LOOPS, LoopBook
 from gateway.record.metrics import Metrics, MetricsServer
 from gateway.record.segments import (
     BusySegmentError,
@@ -74,6 +75,7 @@ class Recorder:
         evaluator_endpoint: str | None,
         deaths: DeathBook,
         traffic: TrafficBook,
+        loops: LoopBook = NO_LOOPS,
         niceness: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -83,7 +85,7 @@ class Recorder:
         self._poll_s = settings.poll_ms / 1000
         self._clock_ns = clock_ns
         self._evidence = Evidence(evidence_url, clock_ns=clock_ns)
-        self._metrics = Metrics(lag_s=self._lag_s)
+        self._metrics = Metrics(lag_s=self._lag_s, loops=loops)
         self._server = MetricsServer(self._metrics.registry, port=settings.metrics_port)
         self._keeper = Keeper(settings, clock_s=time.monotonic)
         self._outlets = open_outlets(evaluator_endpoint, self._settle_spans)
