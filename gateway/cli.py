@@ -46,7 +46,12 @@ def up(
 def pack(
     manifest: Annotated[Path, typer.Argument(help="model.yaml to start from.")],
     reference: Annotated[Path, typer.Option(help=".npz of training rows, by input name.")],
-    held_out: Annotated[Path, typer.Option(help=".npz of rows nothing was fitted on.")],
+    held_out: Annotated[
+        Path,
+        typer.Option(
+            help=".npz of rows nothing was fitted on; with `labels` also of the confidence."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Directory of the new bundle.")],
     artifact: Annotated[Path | None, typer.Option(help="The model file.")] = None,
     state: State = None,

@@ -41,7 +41,7 @@ def draw_power_card(
     rows = feature_rows(held_out, signature)
     if not rows.shape[1]:
         return None
-    rows = rows[np.isfinite(rows).all(axis=1)]
+    rows = rows[~np.isinf(rows).any(axis=1)]  # gaps stay: rows of a model may always have some
     probes = _probes(signature, rows)
     judges = _judges(guards)
     if guards.outlier is not None and guards.outlier.reads == "outputs":
@@ -49,7 +49,6 @@ def draw_power_card(
     measured = measure(probes, rows, judges, budget=budget, clock=clock)
     return PowerCard(
         promise=None if guards.outlier is None else _promise(guards.outlier),
-        reference="unknown",
         ordinary=measured.ordinary,
         probes=measured.probes,
         skipped=measured.skipped,

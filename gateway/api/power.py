@@ -16,7 +16,6 @@ def describe_power(card: PowerCard | None) -> Json | None:
         return None
     return {
         "promise": None if card.promise is None else card.promise.model_dump(mode="json"),
-        "reference": card.reference,
         "ordinary": _noticed(card.ordinary),
         "probes": {measured.probe: _noticed(measured) for measured in card.probes},
         "skipped": list(card.skipped),

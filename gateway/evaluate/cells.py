@@ -25,6 +25,8 @@ class Sums:
     explored: int = 0
     judged: int = 0  # rows, by the outlier guard
     strange: int = 0  # of those
+    abstained: int = 0  # rows of which the model was not sure enough
+    unguarded: int = 0  # requests on which a guard failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class Judged(NamedTuple):
     explored: int
     judged: int
     strange: int
+    abstained: int
+    unguarded: int
     captured: bool
     arrived_ns: int
     finished_ns: int
@@ -85,6 +87,8 @@ class Judged(NamedTuple):
             explored,
             sum(not math.isnan(p) for p in decision.p_values),
             _strange(decision.reasons),
+            decision.abstained,
+            int(bool(decision.failed_guards)),
             decision.payload is not None,
             decision.arrived_ns,
             decision.stages.finished_ns,
@@ -122,6 +126,8 @@ class Judged(NamedTuple):
             self.explored,
             self.judged,
             self.strange,
+            self.abstained,
+            self.unguarded,
         )
 
 

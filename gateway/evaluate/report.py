@@ -52,6 +52,8 @@ class VersionReport(Settings):
     latency_p50_ms: float | None  # of the answers; right to 1 %
     latency_p99_ms: float | None
     accuracy: Share  # of the rows that it answered itself and that have a label
+    abstained_share: float | None  # of the rows: the model was not sure enough of them
+    unguarded: int  # requests on which a guard failed, and its `on_error` was applied
     strange: Share  # of the rows that the outlier guard judged; also while it may not act
 
 
@@ -193,6 +195,8 @@ def _version(
         latency_p50_ms=_ms(answers.duration_ns(0.50)),
         latency_p99_ms=_ms(answers.duration_ns(0.99)),
         accuracy=_share(right, alpha),
+        abstained_share=_ratio(total.abstained, total.rows),
+        unguarded=total.unguarded,
         strange=_share(Hits(total.strange, total.judged), alpha),
     )
 

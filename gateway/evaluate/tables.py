@@ -97,6 +97,8 @@ requests = Table(
     Column("explored", BigInteger, nullable=False),
     Column("judged", BigInteger, nullable=False),  # rows, by the outlier guard
     Column("strange", BigInteger, nullable=False),
+    Column("abstained", BigInteger, nullable=False),
+    Column("unguarded", BigInteger, nullable=False),
     Column("captured", Boolean, nullable=False),
     Column("arrived_ns", BigInteger, nullable=False),  # Unix
     Column("finished_ns", BigInteger, nullable=False),  # after arrival
@@ -134,6 +136,8 @@ counts = Table(
     Column("explored", BigInteger, nullable=False),
     Column("judged", BigInteger, nullable=False),  # rows, by the outlier guard
     Column("strange", BigInteger, nullable=False),
+    Column("abstained", BigInteger, nullable=False),
+    Column("unguarded", BigInteger, nullable=False),
     **_CLUSTERED,
 )
 

@@ -14,6 +14,7 @@ from guards.outlier.whitening import Basis
 from guards.verdict import Rows
 
 MEASURES = (*logits_file.MEASURES, "rmds", "vim")
+FARTHEST = 1e100  # from zero that a logit counts: beyond any model, and its square is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Answer:
     def logits(self, rows: Rows) -> NDArray[np.float64]:
         """Read them from output rows, shape (n, d)."""
         values = np.ascontiguousarray(rows[:, self.columns], np.float64)
-        return logits_of(values) if self.is_probability else values
+        return logits_of(values) if self.is_probability else np.clip(values, -FARTHEST, FARTHEST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,10 @@ class PowerCard(Settings):
     """
 
     promise: Promise | None = Field(description="None: the model has no outlier guard.")
-    reference: Literal["clean", "dirty", "unknown"] = Field(
-        description="Dirty: leaving its strangest rows out would change what is judged strange."
+    ordinary: ProbePower = Field(
+        description="Held-out rows as they are.  The outlier threshold was set on them: this is no "
+        "test of it."
     )
-    ordinary: ProbePower = Field(description="Held-out rows as they are: the false alarms.")
     probes: tuple[ProbePower, ...]
     skipped: tuple[str, ...] = Field(description="Probes that the time did not suffice for.")
     seed: int

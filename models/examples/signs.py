@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from guards.outlier.guard import OutlierSettings
+from guards.stress.power import Budget
 from models.bundle import Bundle
 from models.examples.onnx_torch import export_onnx
 from models.examples.sign_images import KINDS, SIDE, Images, draw_signs
@@ -38,6 +39,7 @@ EPOCHS = 6
 BATCH_ROWS = 64
 LEARNING_RATE = 2e-3
 SEED = 0
+POWER_BUDGET = Budget(rows=256, seconds=30)  # 43 probes, and the network answers every spoilt row
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="image", datatype="FP32", shape=(-1, 3, SIDE, SIDE)),),
@@ -104,6 +106,7 @@ def build_signs(out_dir: Path, key: SigningKey) -> Signs:
             key=key,
             reference_labels=kinds,
             held_out_labels=held_out_kinds,
+            power_budget=POWER_BUDGET,
         )
     return Signs(bundle, accuracy)
 

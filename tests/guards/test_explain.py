@@ -280,3 +280,69 @@ def test_residuals_are_those_of_the_gaussian_given_the_rest(
 
     np.testing.assert_allclose(blame.expected, gain @ z[left], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(blame.width, np.sqrt(np.diag(spread)), rtol=1e-6)
+
+
+def blamed(guard: OutlierGuard, row: Rows) -> list[str]:
+    """The fields of the reasons, the first first."""
+    return [reason.feature for reason in guard.check(row).reasons[0]]
+
+
+def test_a_field_that_never_moved_is_to_blame_when_it_moves() -> None:
+    """Its spread is nought: neither divided by, nor left out."""
+    reference, held_out = rows_of(600, seed=0), rows_of(400, seed=1)
+    reference[:, 4] = held_out[:, 4] = 7.0
+    names = [f"f{column}" for column in range(D)]
+    guard = OutlierGuard.fit(reference, held_out, DEFAULT, feature_names=names)
+    row = rows_of(1, seed=2)
+    row[0, 4] = 8.0
+
+    first = guard.check(row).reasons[0][0]
+
+    assert (first.feature, first.observed) == ("f4", 8.0)
+    assert "nan" not in first.expected
+
+
+def test_fields_that_repeat_each_other_are_explained() -> None:
+    """Their covariance has no inverse."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(1000, 2))
+    rows = np.column_stack([hidden, hidden[:, 0], hidden[:, 0] + hidden[:, 1]])
+    guard = OutlierGuard.fit(rows[:600], rows[600:], DEFAULT)
+    row = rows[:1].copy()
+    row[0, 2] += 9
+
+    assert blamed(guard, row)[0] == "column 2"
+    assert all(np.isfinite(r.p) for r in guard.check(row).reasons[0] if r.p is not None)
+
+
+def test_a_common_value_of_a_discrete_field_is_never_blamed() -> None:
+    """A value that nine in ten rows share lies at an end of its range, and at neither tail."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1500, 4))
+    rows[:, 1] = rng.uniform(size=1500) < 0.1
+    guard = OutlierGuard.fit(rows[:1000], rows[1000:], DEFAULT)
+
+    for value in (0.0, 1.0):
+        reasons = guard.check(np.array([[9.0, value, 0.0, 0.0]])).reasons[0]
+        assert reasons[0].feature == "column 0"
+        assert "column 1" not in {r.feature for r in reasons if r.kind in ("tail", "conditional")}
+
+
+def test_fields_far_from_zero_are_explained_as_they_are_near_it() -> None:
+    """A million spreads away, in float32 as the wire has them: no digits may cancel."""
+    far = 2.0**20  # exact in float32 beside whole steps of 2^-3
+    near_rows = np.rint(8 * rows_of(1000, seed=0) / np.logspace(0, 3, D)) / 8
+    row = near_rows[:1].copy()
+    row[0, 3] += 40
+    told = []
+    for shift in (0.0, far):
+        rows = (near_rows + shift).astype(np.float32)
+        guard = OutlierGuard.fit(rows[:600], rows[600:], DEFAULT)
+        told.append(guard.check((row + shift).astype(np.float32)).reasons[0])
+
+    near, away = told
+    assert [(r.feature, r.kind, r.p is None) for r in away] == [
+        (r.feature, r.kind, r.p is None) for r in near
+    ]
+    for here, there in zip(near, away, strict=True):
+        assert (there.p or 0) == pytest.approx(here.p or 0, rel=1e-6)

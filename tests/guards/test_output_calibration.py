@@ -78,6 +78,21 @@ def test_no_rows_leave_the_answers_as_they_are() -> None:
     np.testing.assert_array_equal(none, np.ones(CLASSES))
 
 
+@pytest.mark.parametrize("n", [20, 200, 2000])
+def test_a_model_that_was_right_about_a_few_rows_is_not_certain(n: int) -> None:
+    """Of n rows, all right: by the rule of succession the next is with n + 1 in n + 2.
+
+    Where there are enough rows of each class, of the rows of its class.
+    """
+    rng = np.random.default_rng(n)
+    labels = rng.integers(0, CLASSES, n)
+    logits = 4.0 * np.eye(CLASSES)[labels] + rng.uniform(size=(n, CLASSES))
+
+    confidence = temper(logits, fit_temperatures(logits, labels)).max(axis=1)
+
+    assert 1 - CLASSES / n < confidence.mean() < 1 - 0.25 / n
+
+
 def coverages(score: Score, *, coverage: float, n: int, seed: int) -> NDArray[np.float64]:
     """Share of fresh rows whose set holds their class, for 400 draws of the calibration rows."""
     rng = np.random.default_rng(seed)
@@ -114,6 +129,33 @@ def test_adaptive_sets_are_larger_where_a_row_is_hard() -> None:
 
     hard = p.max(axis=1) < 0.5
     assert sizes[hard].mean() > sizes[~hard].mean() + 0.5
+
+
+@pytest.mark.parametrize("score", ["lac", "aps"])
+def test_one_class_is_enough_where_a_model_is_sure_and_right(score: Score) -> None:
+    rng = np.random.default_rng(9)
+    labels = rng.integers(0, CLASSES, 500)
+    logits = 20.0 * np.eye(CLASSES)[labels] + rng.normal(size=(500, CLASSES))
+    p = softmax(logits)
+
+    sizes = PredictionSets.fit(p, labels, coverage=0.95, score=score).sets(p).sum(axis=1)
+
+    assert sizes.mean() < 1.05
+
+
+@pytest.mark.parametrize("score", ["lac", "aps"])
+def test_tied_scores_hold_the_class_no_less_often(score: Score) -> None:
+    """A model that says one of three things: most scores are equal."""
+    rng = np.random.default_rng(10)
+    kinds = np.array([[0.5, 0.25, 0.25], [0.2, 0.4, 0.4], [1 / 3, 1 / 3, 1 / 3]])
+    found = []
+    for _ in range(400):
+        p = kinds[rng.integers(0, 3, 299)]
+        labels = (p.cumsum(axis=1) > rng.uniform(size=(299, 1))).argmax(axis=1)
+        sets = PredictionSets.fit(p[:99], labels[:99], coverage=0.8, score=score)
+        found.append(sets.sets(p[99:])[np.arange(200), labels[99:]].mean())
+
+    assert np.mean(found) > 0.8 - 3.9 * np.std(found) / np.sqrt(400)
 
 
 @pytest.mark.parametrize("score", ["lac", "aps"])

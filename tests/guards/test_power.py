@@ -122,7 +122,6 @@ def test_a_card_survives_json() -> None:
     measured = card_of()
     card = PowerCard(
         promise=None,
-        reference="unknown",
         ordinary=measured.ordinary,
         probes=measured.probes,
         skipped=("jpeg_1",),

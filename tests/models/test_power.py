@@ -96,6 +96,31 @@ def test_a_card_too_large_is_refused(copy: Path, key: SigningKey, trusted: Trust
         open_bundle(copy, trusted)
 
 
+def test_rows_with_gaps_are_measured_too() -> None:
+    """A model whose rows always have a gap somewhere would have an empty card else."""
+    table = numbers(6)
+    table[np.arange(300), np.arange(300) // 2 % 6] = np.nan
+
+    card = draw(signature((6,)), {"x0": table})
+
+    assert card is not None
+    assert card.ordinary.noticed["any"].rows == 50
+    assert card.power("unit_error_100").share == 1.0
+
+
+def test_near_and_far_are_measured_apart() -> None:
+    """All guards see what is far away; a card of that alone would tell nothing."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(600, 2)) @ rng.normal(size=(2, 6)) + 0.3 * rng.normal(size=(600, 6))
+
+    card = draw(signature((6,)), {"x0": table.astype(np.float32)}, rows=300)
+
+    assert card is not None
+    far, near = card.power("unit_error_100"), card.power("partial_replacement")
+    assert near.high < far.low
+    assert near.low > card.ordinary.noticed["any"].high
+
+
 def test_images_are_corrupted_too() -> None:
     card = draw(signature((8, 9)), {"x0": numbers(8, 9)})
 

@@ -52,6 +52,7 @@ async def test_a_registered_bundle_is_deployed_and_routed(
         "live": "1",
         "shadow": None,
         "previous": None,
+        "dry_run": [],
         "acknowledged": 2,
     }
     assert fleet.deployed == ["toy"]
@@ -122,6 +123,7 @@ async def test_promotion_and_rollback_reach_the_replicas(
         "live": "2",
         "shadow": None,
         "previous": "1",
+        "dry_run": [],
         "acknowledged": 2,
     }
     returned = await client.post("/api/v1/models/toy/rollback")

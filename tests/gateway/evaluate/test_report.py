@@ -259,3 +259,18 @@ def test_strange_rows_are_counted_whether_or_not_the_guard_acts(
     found = _version(engine, registry).strange
     assert (found.hits, found.n) == (1, 3)
     assert found.low < found.estimate < found.high  # type: ignore[operator]
+
+
+def test_abstentions_and_failing_guards_are_told(engine: Engine, registry: Registry) -> None:
+    Judgements(engine).record(
+        [
+            decide(0, rows=3, abstained=2),
+            decide(1, rows=1, failed_guards=("outlier", "output")),
+            decide(2, rows=4),
+        ]
+    )
+
+    found = _version(engine, registry)
+
+    assert found.abstained_share == 2 / 8
+    assert found.unguarded == 1

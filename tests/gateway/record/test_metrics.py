@@ -87,6 +87,21 @@ def test_what_the_guards_and_the_ladder_did_is_counted(
     assert value(metrics, "explored_total", **VERSION) == 1
 
 
+def test_abstentions_are_counted_by_row_and_failing_guards_by_request(
+    metrics: Metrics, make_decision: MakeDecision
+) -> None:
+    metrics.observe(make_decision(abstained=3), kept=False)
+    metrics.observe(make_decision(failed_guards=("outlier", "output")), kept=False)
+    metrics.observe(make_decision(failed_guards=("outlier", "one's own")), kept=False)
+
+    assert value(metrics, "abstained_rows_total", **VERSION) == 3
+    failures = {
+        guard: value(metrics, "guard_failures_total", **VERSION, guard=guard)
+        for guard in ("outlier", "output", "other")
+    }
+    assert failures == {"outlier": 2, "output": 1, "other": 1}
+
+
 def test_no_label_ever_holds_an_id(metrics: Metrics, make_decision: MakeDecision) -> None:
     for n in range(20):
         metrics.observe(
