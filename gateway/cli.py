@@ -179,20 +179,22 @@ def infer(
 @app.command()
 def feedback(
     name: Annotated[str, typer.Argument(help="Model.")],
-    file: Annotated[Path, typer.Argument(help="JSON or NDJSON of labels or rewards; - for stdin.")],
+    file: Annotated[Path, typer.Argument(help="JSON, or .ndjson of any length; - for stdin.")],
     state: State = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send labels or rewards; they are on disk when this returns."""
+    """Send labels, rewards or what was shown; they are on disk when this returns."""
     try:
         body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         _fail(f"{file} cannot be read: {error.strerror}", USAGE_ERROR)
     with _client(url, key, state) as client:
-        kind = "application/x-ndjson" if file.suffix == ".ndjson" else "application/json"
-        headers = {"Content-Type": kind}
+        if file.suffix == ".ndjson":
+            _tell(client.import_feedback(name, body), as_json)
+            return
+        headers = {"Content-Type": "application/json"}
         _tell(client.post(f"/v2/models/{name}/feedback", body, headers=headers), as_json)
 
 

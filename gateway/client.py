@@ -12,6 +12,7 @@ import httpx
 from gateway.wire import HEADER_LENGTH, Answer, Arrays, Json, decode_answer, encode_request
 
 TIMEOUT_S = 30.0
+IMPORT_LINES = 5000  # of feedback, in one call: well below the gateway's limits
 LOG_S = 120.0  # reading a hundred thousand decisions
 UPLOAD_S = 300.0  # the gateway runs the golden rows before it answers
 
@@ -99,8 +100,30 @@ class Client:
         return decode_answer(response.content, response.headers.get(HEADER_LENGTH))
 
     def feedback(self, model: str, items: Sequence[Json]) -> Json:
-        """Send labels or rewards; they are on disk when this returns."""
+        """Send labels, rewards or what was shown; they are on disk when this returns."""
         return self._json("POST", f"/v2/models/{model}/feedback", json=list(items))
+
+    def import_feedback(self, model: str, lines: bytes) -> Json:
+        """Send feedback as NDJSON of any length, part by part.
+
+        Raises:
+            AnswerError: a part was refused; those before it are kept, and sent again they are
+                duplicates if they carry idempotency keys.
+        """
+        told: Json = {"accepted": 0, "duplicates": 0}
+        headers = {"Content-Type": "application/x-ndjson"}
+        split = lines.split(b"\n")
+        for first in range(0, len(split), IMPORT_LINES):
+            part = b"\n".join(split[first : first + IMPORT_LINES])
+            if not part.strip():
+                continue
+            try:
+                receipt = self.post(f"/v2/models/{model}/feedback", part, headers=headers)
+            except AnswerError as error:
+                where = f" (lines counted from line {first + 1})" if first else ""
+                raise AnswerError(error.status, error.code, f"{error}{where}") from error
+            told = {name: told[name] + receipt[name] for name in told}
+        return told
 
     def register(
         self, bundle: Path, *, as_: Literal["live", "shadow"], trust_code: bool = False

@@ -9,6 +9,8 @@ from gateway.printing_drift import drift_table
 
 Json = dict[str, Any]
 
+_FEEDBACK = ("in_time", "late", "orphans", "duplicates", "contradicting")
+
 
 def print_plain(told: Any) -> None:
     """Print an answer of the API: a table of a list of objects, else one line per field."""
@@ -115,6 +117,10 @@ def print_status(status: Json) -> None:
         if report["shadow"] is not None:
             console.print(_shadow_line(report["shadow"]), highlight=False)
         console.print(expectations_table(report["expectations"]))
+        told = report.get("feedback") or {}
+        if any(told.get(kind) for kind in _FEEDBACK):
+            said = ", ".join(f"{told[kind]} {kind.replace('_', ' ')}" for kind in _FEEDBACK)
+            console.print(f"rewards and confirmations: {said}", highlight=False)
         if report.get("loop") is not None:
             console.print(loop_table(report["loop"]))
         if report.get("drift") is not None:

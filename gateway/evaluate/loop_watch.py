@@ -6,6 +6,7 @@ its decisions are counted.  All that is known is stored with the report: the nex
 on from there.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ SLICE_NS = 60 * NS_PER_S  # counted at once: at 100 requests/s six thousand deci
 MAX_REQUESTS = 50_000  # of a slice; the newest, where there are more
 SLICES = 20  # of one model in one tick: others wait for the same thread
 LAG_NS = 5 * NS_PER_S  # after which what was answered is committed
+
+log = logging.getLogger(__name__)
 
 
 class LoopWatch:
@@ -92,12 +95,12 @@ class LoopWatch:
                 return None
             until_ns = max(until_ns, min(end_ns, final_ns if next_ns is None else next_ns))
         requests = [request for _, request in found]
-        log = read_log(self._engine, manifest.name, requests, window=window, now_ns=now_ns)
+        read = read_log(self._engine, manifest.name, requests, window=window, now_ns=now_ns)
         after = replace(
             state,
             through_ns=until_ns,
-            window=state.window.merge(count_choices(log.choices)),
-            override=state.override.observe(*shown_otherwise(log.choices)),
+            window=state.window.merge(count_choices(read.choices)),
+            override=state.override.observe(*shown_otherwise(read.choices)),
         )
         if until_ns < end_ns:
             self._store.keep(manifest.name, after.to_bytes())
@@ -127,6 +130,8 @@ class LoopWatch:
             end_ns=end_ns,
             ever=(after.confirmed, after.overridden),
         )
+        if report.reasons:
+            log.warning("feedback loop of %s: %s", manifest.name, "; ".join(report.reasons))
         signal = report.signal_of(manifest.name)
         closed = (end_ns, report.model_dump_json(), signal)
         self._store.keep(manifest.name, after.to_bytes(), closed=closed)

@@ -213,3 +213,21 @@ def test_numbers_that_json_cannot_carry_are_not_sent(tmp_path: Path) -> None:
         encode_request(
             {"x": np.array([np.nan])}, timeout_ms=None, outputs=(), binary=False, request_id=None
         )
+
+
+def test_an_import_of_any_length_goes_in_parts_and_names_the_part_that_was_refused() -> None:
+    sent: list[int] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        lines = request.read().split()
+        sent.append(len(lines))
+        if b"bad" in lines:
+            sentence = "feedback: line 1: it is malformed"
+            return httpx.Response(400, json={"error": sentence, "code": "bad_request"})
+        return httpx.Response(200, json={"accepted": len(lines) - 1, "duplicates": 1})
+
+    told = answering(handle).import_feedback("toy", b"{}\n" * 12_000)
+
+    assert (sent, told) == ([5000, 5000, 2000], {"accepted": 11_997, "duplicates": 3})
+    with pytest.raises(AnswerError, match=r"line 1: it is malformed .*from line 5001"):
+        answering(handle).import_feedback("toy", b"{}\n" * 5000 + b"bad\n")
