@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway.errors import BadRequestError
+from gateway.errors import BadRequestError, UnknownModelError
 from gateway.evaluate.choice_log import ChoiceLog, read_log, window_of
 from gateway.evaluate.estimates import estimate
 from gateway.evaluate.export import FORMATS, write_export
+from gateway.evaluate.targets import VERSION
 from gateway.record.evidence import Evidence
 from gateway.registry.registry import Registry
 from guards.explore.target import UnknownTargetError
@@ -45,10 +46,13 @@ class AskedLog:
         """Say what ``target`` would have earned; a refusal is an answer too.
 
         Raises:
-            UnknownModelError: there is no such model.
+            UnknownModelError: there is no such model, or no such version of it.
             BadRequestError: there is no such target.
         """
         manifest = self._manifest(model)
+        version = target.removeprefix(VERSION) if target.startswith(VERSION) else None
+        if version not in {None, *(row.version for row in self._registry.versions(model))}:
+            raise UnknownModelError(model, version)
         try:
             with self._one:
                 log = self._log(manifest, since_s, until_s)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from gateway.evaluate.choice_log import ChoiceLog, LoggedChoice
+from gateway.evaluate.joined import Join
 from gateway.evaluate.logged_data import (
     logged_singles,
     logged_slates,
@@ -35,6 +36,7 @@ class Estimates(Settings):
     target: str
     decisions: int  # that were used
     left_out: dict[str, int]  # why others were not
+    unused_feedback: dict[str, int]  # events that changed no decision: late, orphans, contradicting
     verdict: str  # earns more | earns less | undecided | refused
     reasons: tuple[str, ...]
     difference: float | None  # of the target to what was earned
@@ -78,11 +80,12 @@ def estimate(
         usable.left_out["without an answer of the shadow"] = len(choices) - len(found)
         choices = tuple(choices[number] for number in found)
     if not choices:
-        return _nothing(manifest.name, target, usable.left_out)
+        return _nothing(manifest.name, target, usable.left_out, log.joined)
     asked = likely(choices, "greedy" if version is not None else target, scores=scores)
     build = _of_slates if choices[0].drawn.kind == "slate" else _of_singles
     found_report = build(choices, asked, usable.handling, alpha)
-    return _told(manifest.name, target, len(choices), usable.left_out, found_report)
+    about = (manifest.name, target, len(choices), usable.left_out, log.joined)
+    return _told(*about, found_report)
 
 
 def _usable(log: ChoiceLog, manifest: Manifest) -> _Usable:
@@ -167,12 +170,13 @@ def _greedy_or_not(greedy: Sequence[float]) -> Floats:
     return np.column_stack([p, 1 - p])
 
 
-def _nothing(model: str, target: str, left_out: dict[str, int]) -> Estimates:
+def _nothing(model: str, target: str, left_out: dict[str, int], joined: Join) -> Estimates:
     return Estimates(
         model=model,
         target=target,
         decisions=0,
         left_out=_counted(left_out),
+        unused_feedback=_unused(joined),
         verdict="refused",
         reasons=("no decision that was served as it was drawn, and whose window is over",),
         difference=None,
@@ -185,7 +189,12 @@ def _nothing(model: str, target: str, left_out: dict[str, int]) -> Estimates:
 
 
 def _told(
-    model: str, target: str, decisions: int, left_out: dict[str, int], found: Report
+    model: str,
+    target: str,
+    decisions: int,
+    left_out: dict[str, int],
+    joined: Join,
+    found: Report,
 ) -> Estimates:
     comparison = found.comparison
     return Estimates(
@@ -193,6 +202,7 @@ def _told(
         target=target,
         decisions=decisions,
         left_out=_counted(left_out),
+        unused_feedback=_unused(joined),
         verdict=comparison.verdict.value,
         reasons=comparison.reasons,
         difference=finite(comparison.difference),
@@ -218,6 +228,14 @@ def _line(line: Line) -> Json:
         }
     )
     return told
+
+
+def _unused(joined: Join) -> dict[str, int]:
+    return {
+        "late": joined.late,
+        "orphans": joined.orphans,
+        "contradicting": joined.contradicting,
+    }
 
 
 def _counted(left_out: dict[str, int]) -> dict[str, int]:

@@ -71,6 +71,7 @@ async def test_only_what_was_recorded_in_the_time_asked_about_counts(
         ("feed/estimate", 400, "target"),
         ("feed/export?format=csv", 400, "parquet, dsjson"),
         ("nobody/estimate?target=greedy", 404, "nobody"),
+        ("feed/estimate?target=version:7", 404, "7"),
         ("nobody/export", 404, "nobody"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from estimators.bandits import ips as vw_ips
 from estimators.bandits import snips as vw_snips
+from msgspec.structs import replace
 from sqlalchemy import Engine
 
 from gateway.evaluate import tables
@@ -157,6 +158,20 @@ def test_what_was_not_drawn_is_no_evidence(engine: Engine, mode: str) -> None:
 
     assert (found.verdict, found.decisions) == ("refused", 0)
     assert found.left_out == {f"mode {mode}": 50}
+
+
+def test_feedback_that_changed_nothing_is_counted_beside_the_estimate(
+    engine: Engine, database_url: str
+) -> None:
+    requests = choose_actions(50)
+    [early, late, *_] = rewards_of(requests, [[1.0]] * 50)
+    store_at(database_url).add("mlp", [early, replace(early, slot=7)])
+    store_at(database_url).add("mlp", [replace(early, reward=0.5, idempotency_key="other")])
+    store_at(database_url, after_s=10**6).add("mlp", [late])
+
+    found = _estimate(engine, _log(engine, requests), "uniform")
+
+    assert found.unused_feedback == {"late": 1, "orphans": 1, "contradicting": 1}
 
 
 def test_a_window_that_is_open_is_no_evidence_yet(engine: Engine) -> None:
