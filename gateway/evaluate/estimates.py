@@ -19,11 +19,14 @@ from gateway.evaluate.logged_data import (
     table_of,
 )
 from gateway.evaluate.targets import VERSION, Likely, likely, shadow_scores
+from guards.explore.target import UnknownTargetError
 from guards.quality.offpolicy.diagnostics import Diagnostics, Handling, diagnose
 from guards.quality.offpolicy.logged import EXPLORED_MODE, LoggedData
 from guards.quality.offpolicy.report import Line, Report, report_choices, report_slates
 from guards.settings import Settings
+from models.choice import are_rows_candidates, scores_of
 from models.manifest import Manifest
+from models.prediction import answers_classes
 
 Floats = NDArray[np.float64]
 Json = dict[str, Any]
@@ -75,6 +78,7 @@ def estimate(
     choices, scores = usable.choices, None
     version = target.removeprefix(VERSION) if target.startswith(VERSION) else None
     if version is not None:
+        _check_version_target(manifest, target)
         found = shadow_scores(engine, manifest.name, version, choices)
         scores = dict(enumerate(found.values()))
         usable.left_out["without an answer of the shadow"] = len(choices) - len(found)
@@ -86,6 +90,17 @@ def estimate(
     found_report = build(choices, asked, usable.handling, alpha)
     about = (manifest.name, target, len(choices), usable.left_out, log.joined)
     return _told(*about, found_report)
+
+
+def _check_version_target(manifest: Manifest, target: str) -> None:
+    """Refuse where the one number that a shadow keeps per row is not what is chosen by."""
+    explore, signature = manifest.explore, manifest.signature
+    if explore.kind == "none":
+        return
+    if scores_of(explore, signature) != signature.answer:
+        raise UnknownTargetError(target, "a shadow keeps its answer, not the scores of the choice")
+    if are_rows_candidates(explore, signature) and answers_classes(signature):
+        raise UnknownTargetError(target, "a shadow keeps classes, not the scores of candidates")
 
 
 def _usable(log: ChoiceLog, manifest: Manifest) -> _Usable:

@@ -208,3 +208,13 @@ def test_another_version_is_asked_through_its_answers_as_a_shadow(
 def test_a_target_of_no_sense_is_refused_with_a_reason(engine: Engine) -> None:
     with pytest.raises(UnknownTargetError, match="greedy, uniform, version:N"):
         _estimate(engine, _log(engine, choose_actions(3)), "sofmax:tau=1")
+
+
+def test_a_version_is_no_target_where_its_shadow_keeps_no_scores(engine: Engine) -> None:
+    plain = MANIFESTS["slate"]
+    outputs = [plain.signature.outputs[0].model_copy(update={"role": "probabilities"})]
+    signature = plain.signature.model_copy(update={"outputs": tuple(outputs)})
+    manifest = plain.model_copy(update={"signature": signature})
+
+    with pytest.raises(UnknownTargetError, match="classes"):
+        estimate(engine, manifest, _log(engine, rank_items(3)), "version:2", alpha=0.05)

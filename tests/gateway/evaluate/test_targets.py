@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from gateway.evaluate import tables
 from gateway.evaluate.choice_log import LoggedChoice, read_log, window_of
-from gateway.evaluate.targets import likely
+from gateway.evaluate.targets import likely, shadow_scores
 from gateway.record.decision import Decision
 from guards.explore.target import UnknownTargetError
 from models.feedback_spec import FeedbackSpec
@@ -120,3 +121,28 @@ def test_another_threshold_is_a_target_of_approvals(engine: Engine) -> None:
     for score, found in zip(scores, likely(choices, "threshold:threshold=0.5"), strict=True):
         assert found.actions is not None
         assert found.actions[1] == (score < 0.5)
+
+
+def test_the_scores_of_a_shadow_rank_the_same_candidates_anew(engine: Engine) -> None:
+    choices = _log(engine, rank_items(300))
+    random = np.random.default_rng(3)
+    answered = random.normal(size=(len(choices), ITEMS))
+    rows = [
+        {"model": "mlp", "version": "2", "prediction_id": choice.request.prediction_id}
+        | {"row": row, "predicted": float(score)}
+        for choice, scores in zip(choices, answered, strict=True)
+        for row, score in enumerate(scores)
+    ]
+    with engine.begin() as connection:
+        connection.execute(tables.shadow_predictions.insert(), rows)
+
+    scores = shadow_scores(engine, "mlp", "2", choices)
+    found = likely(choices, "greedy", scores=scores)
+
+    assert list(scores) == list(range(len(choices)))
+    agreed = 0
+    for choice, new, one in zip(choices, answered, found, strict=True):
+        best = np.argsort(-new[: ITEMS - 1])[:3]  # the last item is sold out
+        assert one.slots.prod() == (choice.served == best).all()
+        agreed += int(one.slots.prod())
+    assert 0 < agreed < len(choices)
