@@ -1,14 +1,22 @@
 """A ranking explored over HTTP on real Ray: what a stock client is shown, what the log is worth."""
 
 import asyncio
+import contextlib
 import itertools
 import math
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+import psutil
+import pyarrow.parquet as pq
 import pytest
 import tritonclient.http.aio as triton
 from scipy.stats import chi2
@@ -29,6 +37,7 @@ pytestmark = pytest.mark.e2e
 
 REQUESTS = 20_000
 AT_ONCE = 32
+REWARDED = 2_000  # of the test that kills everything
 SALT = b"the same draws in every run of this test"
 LISTS, ITEMS, SLOTS = 4, 8, 3
 OFF_S = 1.0  # a switch holds everywhere within this
@@ -223,3 +232,57 @@ async def _off_and_on(running: Running, model: str, *, is_pushed: bool) -> None:
     assert {one.propensities for one in while_off} == {(1.0,) * SLOTS}
     assert {one.closed for one in shown if one.sent_s < off_s} == {""}
     assert {one.closed for one in shown if one.sent_s > on_s + OFF_S} == {""}
+
+
+def test_rewards_survive_sigkill_of_everything_and_say_what_another_policy_would_earn(
+    new_state: Path, tmp_path: Path, key: SigningKey
+) -> None:
+    (new_state / "keys" / "explore.salt").write_bytes(SALT)
+    spec = {"feedback": {"window_s": 45, "grace_s": 0}, "loop": {"window_s": 10, "least": 20}}
+    bundle = build_ranking(tmp_path, key, slate(slots=SLOTS), **spec)
+    with gateway(new_state) as running:
+        with running.client() as client:
+            client.register(bundle.path, as_="live")
+            shown = asyncio.run(ask_all(running.url, [f"user {n}" for n in range(REWARDED)]))
+            wait_for(lambda: client.report("feed")["requests"] == REWARDED, 30)
+            receipt = client.feedback("feed", _said(shown))
+        everything = psutil.Process(running.process.pid).children(recursive=True)
+        for process in (*everything, running.process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    assert receipt == {"accepted": 2 * REWARDED, "duplicates": 0}
+    with gateway(new_state, HANDRAIL__EVALUATE__LOOP_S="1.0") as running:
+        with running.client() as client:
+            wait_for(lambda: client.estimate("feed", "uniform")["decisions"] == REWARDED, 60)
+            wait_for(lambda: client.report("feed")["loop"] is not None, 60)
+            report, told = client.report("feed"), client.estimate("feed", "uniform")
+            [recorder] = client.status()["processes"]["recorders"].values()
+        exported = tmp_path / "feed.parquet"
+        command = (sys.executable, "-m", "gateway.cli", "export", "feed", "--url", running.url)
+        subprocess.run([*command, "--out", str(exported)], check=True)
+        metrics = httpx.get(f"http://127.0.0.1:{recorder['metrics_port']}/metrics").text
+
+    assert report["feedback"]["in_time"] == 2 * REWARDED
+    lines = {line["estimator"]: line for line in told["estimates"]}
+    assert lines["reward_interaction"]["low"] < CLICKED.mean() < lines["reward_interaction"]["high"]
+    assert told["diagnostics"]["override_share"] == 0
+    assert abs(told["diagnostics"]["martingale_z"]) < 4
+    assert report["loop"]["confirmed"] == report["loop"]["decisions"]
+    assert not report["loop"]["override_alarm"]
+    assert {e["name"] for e in report["expectations"]} >= {"new_items_shown", "shown_as_drawn"}
+    assert re.search(r'handrail_loop_health\{measure="coverage",model="feed"\} ', metrics)
+    assert re.search(r'handrail_loop_alarm\{alarm="override",model="feed"\} 0', metrics)
+    assert pq.read_table(exported)["unbiased"].to_pylist() == [True] * REWARDED
+
+
+def _said(shown: list[Shown]) -> list[dict[str, Any]]:
+    """A click or none on the first slot, and what was shown, of every request."""
+    random = np.random.default_rng(11)
+    items = []
+    for number, one in enumerate(shown):
+        place = CANDIDATES[number % LISTS]["item"].tolist().index(one.items[0])
+        clicked = random.random() < CLICKED[number % LISTS, place]
+        about = {"prediction_id": one.parameters["prediction_id"], "row": 0}
+        items.append({**about, "slot": 0, "reward": int(clicked), "served": list(one.items)})
+    return items
