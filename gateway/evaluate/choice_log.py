@@ -96,7 +96,12 @@ def read_log(
         window: Of the model.
         now_ns: Unix.
     """
-    chosen = {one.prediction_id: one for one in requests if one.exploration is not None}
+    chosen = {
+        one.prediction_id: one
+        for one in requests
+        # Records of before there were settings in them cannot be asked about.
+        if one.exploration is not None and one.exploration.settings
+    }
     rows = [served for one in chosen.values() for served in served_of(one)]
     rewards, confirmations = _events(engine, model, list(chosen))
     joined = join(rows, rewards, confirmations, window=window, now_ns=now_ns)

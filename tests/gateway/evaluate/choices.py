@@ -95,13 +95,21 @@ def choose_approvals(
 
 
 def rank_items(
-    n: int, explore: SlateExplore | None = None, *, seed: int = 0, first: int = 0
+    n: int,
+    explore: SlateExplore | None = None,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    names: Sequence[str] = (),
 ) -> list[Decision]:
-    """Ask for a ranking of eight items each; the last one is sold out."""
+    """Ask for a ranking of eight items each, by number or by name; the last one is sold out."""
     rng = np.random.default_rng(seed)
-    manifest = manifest_of(explore or slate(), inputs=("item", "in_stock"))
-    chooser = Chooser(manifest, SALT)
-    inputs = {"item": 100 + np.arange(ITEMS), "in_stock": np.arange(ITEMS) < ITEMS - 1}
+    explore = explore or slate()
+    chooser = Chooser(manifest_of(explore, inputs=("item", "name", "in_stock")), SALT)
+    texts = np.empty(ITEMS, np.object_)
+    texts[:] = [name.encode() for name in names] or [b""] * ITEMS
+    in_stock = np.arange(ITEMS) < ITEMS - 1
+    inputs = {"item": 100 + np.arange(ITEMS), "name": texts, "in_stock": in_stock}
     scores = rng.normal(size=(n, ITEMS, 1)).astype(np.float32)
     return [_decided(chooser, first + k, inputs, scores[k]) for k in range(n)]
 

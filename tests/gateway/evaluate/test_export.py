@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import vowpalwabbit
+from msgspec.structs import replace
 from sqlalchemy import Engine
 
 from gateway.evaluate.choice_log import ChoiceLog, read_log, window_of
 from gateway.evaluate.estimates import estimate
 from gateway.evaluate.export import SCHEMA, write_export
-from gateway.record.decision import Decision
+from gateway.evaluate.loop_counts import count_choices
+from gateway.record.decision import Decision, Exploration
 from models.feedback_spec import FeedbackSpec
 from tests.gateway.evaluate.choices import (
     ACTIONS,
@@ -26,6 +28,7 @@ from tests.gateway.evaluate.choices import (
     rank_items,
     rewards_of,
     shown_of,
+    slate,
     store_at,
 )
 
@@ -151,3 +154,28 @@ def test_vowpal_wabbit_reads_rankings_slot_by_slot(
         workspace.finish_example(examples)
     workspace.finish()
     assert np.isfinite(_vw("--ccb_explore_adf --epsilon 1", path))
+
+
+def test_candidates_with_names_are_confirmed_counted_and_exported_by_them(
+    engine: Engine, database_url: str
+) -> None:
+    names = ["Äpfel", "b", "c", "d", "e", "f", "g", "h"]
+    requests = rank_items(20, slate(ids="name"), names=names)
+    store_at(database_url).add("mlp", [shown_of(request) for request in requests])
+    log = _log(engine, requests)
+
+    table = pq.read_table(io.BytesIO(write_export(log, "parquet"))).to_pylist()
+    counts = count_choices(log.choices)
+
+    assert not any(choice.joined.is_overridden for choice in log.choices)
+    assert all(row["candidates"] == names and row["shown"] == row["served"] for row in table)
+    assert (counts.confirmed, counts.overridden) == (20, 0)
+    assert len(counts.exposure.items) == ITEMS - 1
+    assert counts.exposure.impressions.sum() == 60
+
+
+def test_records_of_before_choices_were_described_are_left_out(engine: Engine) -> None:
+    [request] = choose_actions(1)
+    old = Exploration("epsilon_greedy", (0,), (1,), (0.1,), ("",))
+
+    assert _log(engine, [replace(request, exploration=old)]).choices == ()
