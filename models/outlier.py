@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from guards.outlier.choice import SEED, TELLING, Spoil
 from guards.outlier.guard import OutlierGuard, OutlierSettings
-from guards.stress.probes import PROBES
+from guards.stress.images import image_probes
+from guards.stress.probes import PROBES, Probe
 from guards.verdict import Rows
 from models.features import feature_names, feature_rows, feature_tensors, tensor_columns
+from models.frames import image_inputs
 from models.manifest import Signature
 from models.output_rows import (
     TELLING_ROLES,
@@ -21,6 +23,8 @@ from models.output_rows import (
 from models.runtime.protocol import Tensors
 
 Predict = Callable[[Tensors], Tensors]
+
+TELLING_SEVERITY = "_2"  # of images: of three the middle one
 
 
 def reads_outputs(settings: OutlierSettings, signature: Signature) -> bool:
@@ -83,6 +87,22 @@ def outputs_of(rows: Rows, like: Tensors, signature: Signature, predict: Predict
     return output_rows(predict(feature_tensors(rows, like, signature)), signature)
 
 
+def telling_probes(signature: Signature, rows: Rows) -> list[Probe]:
+    """Choose what tells detectors apart: of images, what cameras and weather do to them.
+
+    Exchanged pixels would be seen by any detector, and never happen.
+    """
+    framed = image_inputs(signature, rows)
+    if not framed:
+        return [PROBES[name] for name in TELLING]
+    return [
+        probe
+        for _, frame, columns in framed
+        for name, probe in image_probes(frame, columns).items()
+        if name.endswith(TELLING_SEVERITY)
+    ]
+
+
 def _spoil_inputs(reference: Tensors, signature: Signature, predict: Predict) -> Spoil:
     """Spoil what goes in; the guard sees what then comes out."""
     if not signature.feature_width:
@@ -92,7 +112,7 @@ def _spoil_inputs(reference: Tensors, signature: Signature, predict: Predict) ->
         rng = np.random.default_rng(SEED)
         inputs = {name: array[picked] for name, array in reference.items()}
         rows = feature_rows(inputs, signature)
-        for name in TELLING:
-            yield outputs_of(PROBES[name](rows, rng), inputs, signature, predict)
+        for probe in telling_probes(signature, rows):
+            yield outputs_of(probe(rows, rng), inputs, signature, predict)
 
     return spoil

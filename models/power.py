@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from guards.outlier.guard import OutlierGuard
 from guards.schema import SchemaGuard
-from guards.stress.frame import Frame
 from guards.stress.images import image_probes
 from guards.stress.power import Budget, Notice, PowerCard, Promise, Spoil, measure
 from guards.stress.probes import PROBES
 from guards.verdict import Action, Rows
 from models.bundle import GuardSet
-from models.features import feature_rows, tensor_columns
+from models.features import feature_rows
+from models.frames import image_inputs
 from models.manifest import Signature
 from models.outlier import Predict, outputs_of
 from models.runtime.protocol import Tensors
@@ -59,11 +59,7 @@ def draw_power_card(
 def _probes(signature: Signature, rows: Rows) -> Mapping[str, Spoil]:
     """Choose what to try: whatever happens to any row, then what happens to images."""
     probes: dict[str, Spoil] = dict(PROBES)
-    framed = [
-        (spec.name, frame, columns)
-        for spec, columns in zip(signature.numeric_inputs, tensor_columns(signature), strict=True)
-        if (frame := Frame.of(spec.row_shape, rows[:, columns])) is not None
-    ]
+    framed = image_inputs(signature, rows)
     for name, frame, columns in framed:
         prefix = f"{name}." if len(framed) > 1 else ""
         probes |= {f"{prefix}{kind}": probe for kind, probe in image_probes(frame, columns).items()}

@@ -37,9 +37,10 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "whitened": ("whitened_distance", "whitened_ratio", "residual", "mahalanobis"),
 }
 # Of outputs that hold logits or probabilities.  Where logits are all there is, neighbours among
-# them stand for those of an embedding.
+# them stand for those of an embedding.  The residual is that of ViM, two-sided: a dark image
+# leaves less over than an ordinary one, and neither class nor confidence tells.
 OUTPUT_PRESETS: dict[str, tuple[str, ...]] = {
-    "outputs": ("rmds", "gen", "vim", "whitened_distance"),
+    "outputs": ("rmds", "gen", "whitened_distance", "whitened_ratio", "residual"),
     "classwise": ("rmds", "gen"),
     "rmds": ("rmds",),
     "gen": ("gen",),

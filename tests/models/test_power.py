@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from guards.outlier.choice import TELLING
 from guards.outlier.guard import OutlierGuard, OutlierSettings
 from guards.output.guard import OutputGuard
 from guards.output.settings import OutputSettings
@@ -17,6 +18,7 @@ from guards.stress.probes import PROBES
 from models.bundle import Bundle, GuardSet, load_power_card, open_bundle
 from models.errors import BundleError
 from models.manifest import Signature
+from models.outlier import telling_probes
 from models.power import draw_power_card
 from models.seal import seal
 from models.signing import SigningKey, TrustedKeys
@@ -154,3 +156,13 @@ def test_a_packer_may_spend_less(
 
     assert card is not None
     assert card.ordinary.noticed["any"].rows == 10
+
+
+def test_what_spoils_images_tells_detectors_apart_where_an_input_is_an_image() -> None:
+    rng = np.random.default_rng(0)
+    image, table = signature((3, 8, 8)), signature((12,))
+
+    probes = telling_probes(image, rng.random((40, 192)))
+    assert len(probes) == len(CORRUPTIONS)
+    assert len(telling_probes(table, rng.random((40, 12)))) == len(TELLING)
+    assert all(probe(np.zeros((2, 192)), rng).shape == (2, 192) for probe in probes)
