@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,13 @@ class HandFleet:
         return {"recorder": None}
 
 
-def report(model: str) -> dict[str, Any]:
-    return {"model": model, "expectations": [{"name": "latency_ms", "state": "holds"}]}
+@pytest.fixture
+def report() -> Callable[[str], dict[str, Any]]:
+    """What the evaluator found."""
+    return lambda model: {
+        "model": model,
+        "expectations": [{"name": "latency_ms", "state": "holds"}],
+    }
 
 
 @pytest.fixture
@@ -107,7 +112,13 @@ def keys(registry: Registry, config: Config) -> ApiKeys:
 
 
 @pytest.fixture
-def app(registry: Registry, keys: ApiKeys, fleet: HandFleet, config: Config) -> FastAPI:
+def app(
+    registry: Registry,
+    keys: ApiKeys,
+    fleet: HandFleet,
+    config: Config,
+    report: Callable[[str], dict[str, Any]],
+) -> FastAPI:
     return build_api(
         registry=registry,
         keys=keys,

@@ -1,15 +1,14 @@
 """The guards of a model over the management API: what they find, and that they may act."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from gateway.api.app import build_api
-from gateway.config import Config
 from gateway.evaluate.tallies import Hits
-from gateway.registry.keys import ApiKeys, trusted_keys
+from gateway.registry.keys import ApiKeys
 from gateway.registry.registry import Registry
 from tests.gateway.api.conftest import Bundles, HandFleet, connect
 
@@ -23,21 +22,12 @@ def seen() -> list[Hits]:
 
 
 @pytest.fixture
-def app(
-    registry: Registry, keys: ApiKeys, fleet: HandFleet, config: Config, seen: list[Hits]
-) -> FastAPI:
-    def report(model: str) -> dict[str, Any]:
+def report(seen: list[Hits]) -> Callable[[str], dict[str, Any]]:
+    def told(model: str) -> dict[str, Any]:
         strange = {"hits": seen[-1].hits, "n": seen[-1].n}
         return {"alpha": 0.05, "versions": [{"version": "1", "strange": strange}]}
 
-    return build_api(
-        registry=registry,
-        keys=keys,
-        fleet=fleet,
-        config=config,
-        trusted=lambda: trusted_keys(config.keys_dir),
-        report=report,
-    )
+    return told
 
 
 @pytest.fixture
