@@ -98,7 +98,8 @@ class Feed:
         for segment in range(SIZE.segments):
             names = [f"{self._seed}/{round_}/{segment}/{user}" for user in range(requests)]
             await self._ask(segment, items, names)
-        records = self._gateway.records.take()
+        # In the order of the requests, whichever of them had to ask again.
+        records = sorted(self._gateway.records.take(), key=_number)
         parts = [
             self._learn(segment, records[segment * requests : (segment + 1) * requests])
             for segment in range(SIZE.segments)
@@ -133,6 +134,10 @@ class Feed:
             reproduced=sum(is_reproduced(record, SALT) for record in records),
             decisions=len(records),
         )
+
+
+def _number(record: Decision) -> tuple[int, ...]:
+    return tuple(map(int, record.request_id.split("/")))
 
 
 def _rows(records: list[Decision]) -> Iterator[tuple[Any, Any, Any]]:
