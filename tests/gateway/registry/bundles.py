@@ -36,5 +36,6 @@ def make_bundle(
             "guards": {"outlier": outlier},
         }
     )
-    rows = {"x": np.random.default_rng(0).normal(size=(100, width)).astype(np.float32)}
-    return pack(manifest, None, reference=rows, held_out=rows, out=directory, key=key)
+    drawn = np.random.default_rng(0).normal(size=(300, width)).astype(np.float32)
+    reference, held_out = {"x": drawn[:100]}, {"x": drawn[100:]}
+    return pack(manifest, None, reference=reference, held_out=held_out, out=directory, key=key)
