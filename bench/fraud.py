@@ -40,6 +40,7 @@ BEFORE_DAYS, AFTER_DAYS = 10, 30
 TICK_S = 3600.0
 AT_ONCE = 16  # requests in flight
 ALPHA = 0.05
+LADDER_MOST = 0.01  # answers of the fallback ladder; more would be judged in the model's place
 # What the generator leaves as it was, but for the 2 % that are fraud.
 UNCHANGED = ("amount_ratio", "account_age_days")
 
@@ -88,12 +89,15 @@ class Stream:
                 )
             self._gateway.records.take()
             self._end_tick((hour + 1) * TICK_S, is_drifting=is_drifting)
+        served_by = Counter(a.served_by for a in answers)
+        if served_by["model"] < (1 - LADDER_MOST) * len(answers):
+            raise SystemExit(f"the machine is too busy to judge the model: {dict(served_by)}")
         probabilities = np.concatenate([a.outputs["probabilities"] for a in answers])
         return Asked(
             probabilities[:, 1] > probabilities[:, 0],
             probabilities.max(axis=1).astype(np.float64),
             np.array([bool(a.verdicts.flagged) for a in answers]),
-            Counter(a.served_by for a in answers),
+            served_by,
         )
 
     def _end_tick(self, now_s: float, *, is_drifting: bool) -> None:
