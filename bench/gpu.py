@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from models.bundle import Bundle
 from models.manifest import Capture, Expectations, Manifest, RuntimeSpec, Signature, TensorSpec
 from models.pack import pack
 from models.runtime.cuda import has_cuda_device
-from models.runtime.onnx import CPU, CUDA, cuda_options
+from models.runtime.onnx import CPU, CUDA, cuda_options, load_cuda_libraries
 from models.signing import SigningKey
 
 SEED = 0
@@ -190,7 +190,10 @@ def time_bare(model: Path, plan: Plan, *, device: str) -> list[dict[str, float]]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     spec = RuntimeSpec(kind="onnx", file=model.name)
-    providers = [(CUDA, cuda_options(spec)), CPU] if device == "cuda" else [CPU]
+    providers = [CPU]
+    if device == "cuda":
+        load_cuda_libraries()
+        providers = [(CUDA, cuda_options(spec)), CPU]
     session = onnxruntime.InferenceSession(model, options, providers=providers)
     levels = []
     for rows in plan.batches:
@@ -279,6 +282,7 @@ def measure(plan: Plan, *, device: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a tiny network on the CPU")
+    parser.add_argument("--for-s", type=int, default=FULL.for_s, help="of each level")
     asked = parser.parse_args()
     if asked.smoke:
         print(json.dumps(measure(SMOKE, device="cpu"), indent=1))  # no result: nothing to keep
@@ -288,7 +292,8 @@ def main() -> None:
             "this benchmark needs a CUDA device; --smoke runs it small on the CPU", file=sys.stderr
         )
         raise SystemExit(2)
-    figures = {"gpu": torch.cuda.get_device_name(), **measure(FULL, device="cuda")}
+    plan = replace(FULL, for_s=asked.for_s)
+    figures = {"gpu": torch.cuda.get_device_name(), **measure(plan, device="cuda")}
     print(json.dumps(figures["best rows_per_s"], indent=1))
     print(write(__file__, seed=SEED, figures=figures))
 

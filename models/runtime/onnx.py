@@ -1,6 +1,8 @@
 """ONNX models on onnxruntime, on one thread."""
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Self
 
 import onnxruntime
@@ -20,6 +22,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 FATAL_ONLY = 4  # onnxruntime's severity: its errors come as exceptions, and printed quote rows
 Provider = str | tuple[str, dict[str, str]]
 EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+log = logging.getLogger(__name__)
 
 # onnxruntime's errors share no base but Exception.
 FAILURES = (
@@ -63,6 +66,8 @@ class OnnxRuntime:
         is_on_cuda = CUDA in session.get_providers()
         if manifest.runtime.device == "cuda" and not is_on_cuda:
             raise RuntimeFailedError(manifest.name, "onnxruntime could not start on CUDA")
+        if len(providers) > 1 and not is_on_cuda:
+            log.warning("%s is on the CPU: onnxruntime could not start on CUDA", manifest.name)
         session.disable_fallback()  # it would print and retry elsewhere; the ladder decides
         way = _way(session, manifest, is_on_cuda=is_on_cuda)
         return cls(way, manifest, is_on_cuda=is_on_cuda)
@@ -124,7 +129,19 @@ def _providers(manifest: Manifest) -> list[Provider]:
     usable = device != "cpu" and CUDA in onnxruntime.get_available_providers() and has_cuda_device()
     if device == "cuda" and not usable:
         raise RuntimeFailedError(manifest.name, "it asks for CUDA and there is no CUDA device")
-    return [(CUDA, cuda_options(manifest.runtime)), CPU] if usable else [CPU]
+    if not usable:
+        return [CPU]
+    load_cuda_libraries()
+    return [(CUDA, cuda_options(manifest.runtime)), CPU]
+
+
+@cache
+def load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN from where pip puts them; the system's loader does not look there.
+
+    Without them onnxruntime starts on the CPU and says nothing.  It prints what it does not find.
+    """
+    onnxruntime.preload_dlls()
 
 
 def cuda_options(runtime: RuntimeSpec) -> dict[str, str]:

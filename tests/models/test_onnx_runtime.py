@@ -1,5 +1,6 @@
 """What only an ONNX model can do wrong once it runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from models.bundle import Bundle
 from models.errors import RuntimeFailedError
 from models.manifest import Manifest, RuntimeSpec, Signature, TensorSpec
 from models.pack import pack
+from models.runtime import onnx as onnx_runtime
 from models.runtime.catalog import open_runtime
 from models.runtime.cuda import has_cuda_device
 from models.signing import SigningKey
@@ -72,3 +74,18 @@ def test_a_missing_input_is_a_failure(tmp_path: Path) -> None:
 
 def test_asking_for_a_cuda_device_never_fails() -> None:
     assert has_cuda_device() in (True, False)
+
+
+def test_a_device_that_onnxruntime_cannot_start_on_is_not_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if has_cuda_device():
+        pytest.skip("there is a CUDA device")
+    bundle = bundle_of(helper.make_node("Gather", ["table", "x"], ["y"]), tmp_path)
+    auto = bundle.manifest.runtime.model_copy(update={"device": "auto"})
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"runtime": auto}))
+    monkeypatch.setattr(onnx_runtime, "has_cuda_device", lambda: True)
+
+    open_runtime(bundle)
+
+    assert "could not start on CUDA" in caplog.text
