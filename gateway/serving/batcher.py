@@ -7,10 +7,8 @@ it is busy makes the next batch: the largest that still meets the tightest deadl
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 
 from gateway.dying import end_process
@@ -19,6 +17,7 @@ from gateway.record.inflight import Lane
 from gateway.registry.routing import RoutingTable
 from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
+from gateway.serving.queue import Queue, Waiting
 from gateway.serving.versions import Die, LoadedVersion
 from models.errors import StickyDeviceError
 
@@ -27,16 +26,6 @@ INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however qui
 HUNG_AFTER_NS = 3_000_000_000
 
 Gone = Callable[[], Awaitable[None]]  # returns when the client has closed the connection
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    version: LoadedVersion
-    table: RoutingTable
-    item: Item
-    deadline_ns: int
-    answer: asyncio.Future[Judged | None]
-    is_inline: bool
 
 
 class Batcher:
@@ -55,27 +44,26 @@ class Batcher:
         die: Die = end_process,
     ) -> None:
         self._executor = executor  # of exactly one thread
-        self._max_rows = max_rows
         self._inline_below_ns = inline_below_us * NS_PER_US
         self._exploration_closed = exploration_closed
         self._count_batch = count_batch  # a batch that the model of this version answered
         self._lane = lane  # where the running batch is marked for others to see
         self._now_ns = now_ns
         self._die = die  # when the device is lost: this process must answer nothing any more
-        self._waiting: deque[_Waiting] = deque()
+        self._queue = Queue(max_rows=max_rows)
         self._is_busy = False  # a flush is scheduled, or the thread is at work
         self._running: LoadedVersion | None = None  # on the thread
-        self._waiting_for_thread = 0  # who will not be answered on the loop
         self._began_ns = 0  # the batch that runs now, or ran last
         self._over_ns = 0.0  # when it is expected to be over
-        self.queued_rows = 0
+
+    @property
+    def queued_rows(self) -> int:
+        """How many rows wait for their batch to begin."""
+        return self._queue.rows
 
     def predicted_wait_ns(self, version: LoadedVersion) -> float:
         """Predict how long a new request for ``version`` waits before its batch begins."""
-        full, rest = divmod(self.queued_rows, self._max_rows)
-        cost = version.cost
-        ahead = full * cost.estimate_ns(self._max_rows)
-        ahead += cost.estimate_ns(rest) if rest else 0.0
+        ahead = self._queue.work_ns(version)
         if self._running is not None:
             ahead += max(0.0, self._over_ns - self._now_ns())
         return ahead
@@ -101,13 +89,11 @@ class Batcher:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Judged | None] = loop.create_future()
         is_inline = self._is_inline(version, item.rows)
-        self._waiting.append(_Waiting(version, table, item, deadline_ns, answer, is_inline))
-        self.queued_rows += item.rows
-        self._waiting_for_thread += not is_inline
+        self._queue.add(Waiting(version, table, item, deadline_ns, answer, is_inline))
         if not self._is_busy:
             self._is_busy = True
             loop.call_soon(self._flush)
-        if self._running is None and not self._waiting_for_thread:
+        if self._running is None and not self._queue.for_thread:
             return await answer  # in this turn of the loop: no timer is as quick
         left_s = (deadline_ns - self._now_ns()) / 1e9
         timer = loop.call_later(max(left_s, 0.0), _give_up, answer)
@@ -127,9 +113,9 @@ class Batcher:
 
     def _flush(self) -> None:
         """Form the next batch and run it."""
-        batch = self._next_batch()
+        batch = self._queue.next_batch(self._now_ns())
         if not batch:
-            self._is_busy = bool(self._waiting)
+            self._is_busy = bool(self._queue)
             if self._is_busy:
                 asyncio.get_running_loop().call_soon(self._flush)
             return
@@ -170,7 +156,7 @@ class Batcher:
             running = loop.run_in_executor(self._executor, run)
             running.add_done_callback(partial(self._finish, batch, left_ns))
 
-    def _mark(self, batch: list[_Waiting]) -> None:
+    def _mark(self, batch: list[Waiting]) -> None:
         """Leave word of what is being computed, in case this process does not survive it."""
         if self._lane is None:
             return
@@ -181,63 +167,8 @@ class Batcher:
             hung_at_ns=self._began_ns + max(2 * budget_ns, HUNG_AFTER_NS),
         )
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Take what waits for the same version, oldest first; drop what cannot be in time."""
-        batch: list[_Waiting] = []
-        rows, tightest_ns = 0, 0
-        now_ns = self._now_ns()
-        while self._waiting:
-            waiting = self._waiting[0]
-            if waiting.answer.done():  # gone, or given up
-                self._drop()
-                continue
-            if self._is_too_late(waiting, now_ns):
-                self._drop().answer.set_result(None)
-                continue
-            rows += waiting.item.rows
-            tightest_ns = min(tightest_ns or waiting.deadline_ns, waiting.deadline_ns)
-            left_ns = tightest_ns - now_ns
-            if batch and not self._fits(waiting, batch[0], rows=rows, left_ns=left_ns):
-                break
-            batch.append(self._drop())
-        return batch
-
-    def _is_too_late(self, waiting: _Waiting, now_ns: int) -> bool:
-        """Whether it cannot be in time even alone; when in doubt, it is tried now and again."""
-        version, rows = waiting.version, waiting.item.rows
-        left_ns = waiting.deadline_ns - now_ns
-        must_guard = not (version.chain.optional or waiting.item.is_fallback)
-        guards_ns = version.cost.guards.typical_ns(rows) if must_guard else 0.0
-        if guards_ns + version.cost.model.typical_ns(rows) <= left_ns:
-            return False
-        model = version.cost.model
-        return model.quickest_ns(rows) > left_ns or not model.is_doubtful(now_ns)
-
-    def _fits(self, waiting: _Waiting, first: _Waiting, *, rows: int, left_ns: int) -> bool:
-        """Whether ``waiting`` may join a batch that then has ``rows`` rows and ``left_ns``.
-
-        Haste is not shared: who has no time for the optional guards rides alone, so nobody's
-        guards are left out because of a neighbour's deadline.
-        """
-        cost = first.version.cost
-        estimate_ns = (cost.model if first.item.is_fallback else cost).estimate_ns(rows)
-        return (
-            waiting.version is first.version
-            and waiting.table is first.table
-            and waiting.item.is_fallback == first.item.is_fallback
-            and not (waiting.item.is_alone or first.item.is_alone)
-            and rows <= min(self._max_rows, first.version.limit.rows or self._max_rows)
-            and estimate_ns <= left_ns
-        )
-
-    def _drop(self) -> _Waiting:
-        waiting = self._waiting.popleft()
-        self.queued_rows -= waiting.item.rows
-        self._waiting_for_thread -= not waiting.is_inline
-        return waiting
-
     def _finish(
-        self, batch: list[_Waiting], left_ns: int, done: "asyncio.Future[list[Judged]]"
+        self, batch: list[Waiting], left_ns: int, done: "asyncio.Future[list[Judged]]"
     ) -> None:
         """Hand out the answers, or the failure, and go on with what arrived meanwhile."""
         self._running = None
@@ -256,7 +187,7 @@ class Batcher:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
         finally:
-            self._is_busy = bool(self._waiting)
+            self._is_busy = bool(self._queue)
             loop = asyncio.get_running_loop()
             traffic = batch[0].version.traffic
             if traffic is not None and traffic.is_due:
@@ -275,7 +206,7 @@ def _run_or_die(
         die(error)
 
 
-def _is_hurried(waiting: _Waiting, left_ns: int, *, now_ns: int) -> bool:
+def _is_hurried(waiting: Waiting, left_ns: int, *, now_ns: int) -> bool:
     """Whether only leaving out the optional guards lets it be in time."""
     version = waiting.version
     return (

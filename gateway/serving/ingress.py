@@ -14,18 +14,13 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import (
-    BreakerOpenError,
     ClientGoneError,
     GatewayError,
     InternalError,
     MediaTypeError,
     MethodNotAllowedError,
     NotFoundError,
-    RequestTimeoutError,
-    ShedError,
-    SuspectError,
     UnsupportedError,
-    error_body,
 )
 from gateway.oip import MEDIA_TYPE
 from gateway.record.ids import prediction_id
@@ -41,13 +36,13 @@ from gateway.serving.progress import Answer, Progress, Request
 from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.rest import HEADER_LENGTH, parse_envelope
+from gateway.serving.sending import send_body, send_error
 from gateway.serving.statistics import VersionStats, as_json
 from gateway.serving.verdicts import PREDICTION_SET
 from gateway.serving.versions import Versions
 
 log = logging.getLogger(__name__)
 
-JSON = b"application/json"  # exactly: KServe's client compares for equality
 BINARY = b"application/octet-stream"
 PROTOBUF = MEDIA_TYPE.encode()  # what the gRPC front sends
 # Of the protocol's extensions, but nobody answers here.
@@ -112,14 +107,14 @@ class Ingress:
                 raise UnsupportedError(NOT_SERVED[verb])
             else:
                 _need(scope, "GET")
-                await _send(200, orjson.dumps(await self._describe(version, verb)), send)
+                await send_body(200, orjson.dumps(await self._describe(version, verb)), send)
         except ClientGoneError:
             return
         except GatewayError as error:
-            await _send_error(error, request_id, send)
+            await send_error(error, request_id, send)
         except Exception:
             log.exception("request %s failed inside the gateway", request_id)
-            await _send_error(InternalError(), request_id, send)
+            await send_error(InternalError(), request_id, send)
 
     def _route(self, path: str) -> tuple[str | None, str]:
         """Split a path into the version asked for and the verb."""
@@ -167,11 +162,11 @@ class Ingress:
                 answer, error = None, left
             except GatewayError as reason:
                 answer, error = None, reason  # also when its outputs cannot be written as asked
-                await _send_error(error, request_id, send)
+                await send_error(error, request_id, send)
             except Exception:
                 log.exception("request %s failed inside the gateway", request_id)
                 answer, error = None, InternalError()
-                await _send_error(error, request_id, send)
+                await send_error(error, request_id, send)
         self._recording.record(arrival, prediction, progress, answer=answer, error=error)
 
     async def _read_request(self, headers: Headers, receive: Receive, space: Space) -> bytes:
@@ -236,16 +231,16 @@ class Ingress:
         names = {"model": self._model, "version": answer.version.ref.version}
         if is_protobuf:
             message = write_message(answer.outputs, answer.envelope, parameters, **names)
-            await _send(200, message, send, content_type=PROTOBUF)
+            await send_body(200, message, send, content_type=PROTOBUF)
             return
         body, json_bytes = encode_answer(
             answer.outputs, answer.envelope, parameters=parameters, **names
         )
         if json_bytes is None:
-            await _send(200, body, send)
+            await send_body(200, body, send)
         else:
             extra = (HEADER_LENGTH, b"%d" % json_bytes)
-            await _send(200, body, send, content_type=BINARY, extra=(extra,))
+            await send_body(200, body, send, content_type=BINARY, extra=(extra,))
 
     async def _take_feedback(self, headers: Headers, receive: Receive, send: Send) -> None:
         """Store labels and rewards; the 2xx leaves after they are on disk."""
@@ -253,7 +248,7 @@ class Ingress:
             body = await read_body(headers, receive, space, max_bytes=self._max_body_bytes)
             media_type = headers.get(b"content-type", b"").decode("latin-1")
             receipt = await self._feedback(body, media_type)
-        await _send(200, orjson.dumps(receipt), send)
+        await send_body(200, orjson.dumps(receipt), send)
 
     async def _describe(self, version: str | None, verb: str) -> dict[str, Any]:
         """Tell what was asked about a version, the live one if none is named."""
@@ -289,31 +284,3 @@ def new_request_id() -> str:
 def _need(scope: Scope, method: str) -> None:
     if scope["method"] != method:
         raise MethodNotAllowedError(method)
-
-
-async def _send_error(error: GatewayError, request_id: str, send: Send) -> None:
-    extra: tuple[tuple[bytes, bytes], ...] = ()
-    if isinstance(error, ShedError | BreakerOpenError | SuspectError):
-        extra = ((b"retry-after", b"%d" % error.retry_after_s),)
-    if isinstance(error, RequestTimeoutError):
-        extra = ((b"connection", b"close"),)  # the rest of the body may still come
-    if isinstance(error, MethodNotAllowedError):
-        extra = ((b"allow", error.allowed.encode()),)
-    await _send(error.status, orjson.dumps(error_body(error, request_id)), send, extra=extra)
-
-
-async def _send(
-    status: int,
-    body: bytes,
-    send: Send,
-    *,
-    content_type: bytes = JSON,
-    extra: tuple[tuple[bytes, bytes], ...] = (),
-) -> None:
-    headers = [
-        (b"content-type", content_type),
-        (b"content-length", b"%d" % len(body)),
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

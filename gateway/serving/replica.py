@@ -9,11 +9,9 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp
 
 from gateway.config import Config
@@ -21,9 +19,7 @@ from gateway.record.inflight import Flight, note_path
 from gateway.record.journal import GroupCommitter, Journal
 from gateway.record.traffic import encode_traffic
 from gateway.registry.artifacts import ArtifactStore
-from gateway.registry.database import open_database
 from gateway.registry.deaths import Deaths
-from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from gateway.registry.switches import Switch, Switches
 from gateway.serving.admission import Admission
@@ -40,6 +36,7 @@ from gateway.serving.recording import Recording
 from gateway.serving.statistics import Statistics, VersionStats, total
 from gateway.serving.suspects import Suspects
 from gateway.serving.switch import ExploreGate
+from gateway.serving.table_source import TableSource
 from gateway.serving.versions import LoadedVersion, Versions
 
 BEAT_S = 0.25
@@ -266,41 +263,3 @@ def open_flight(config: Config, writer: str) -> Flight:
     note = note_path(config.journal_dir, writer).open("w")  # stays open: a signal handler writes it
     faulthandler.enable(note, all_threads=False)
     return flight
-
-
-class TableSource:
-    """Where a replica finds its routing table when nobody pushed one: registry, then last copy."""
-
-    def __init__(self, model: str, config: Config) -> None:
-        self._model = model
-        self._registry = Registry(
-            open_database(config.database_url), ArtifactStore(config.artifacts_url)
-        )
-        self._copy: Path = config.bundle_cache_dir / "routing" / f"{model}.json"
-
-    def first(self) -> RoutingTable:
-        """Find a table to start with.
-
-        Raises:
-            OSError: the registry is away, and no copy was ever kept on this node.
-        """
-        table = self.latest()
-        if table is None:
-            return msgspec.json.decode(self._copy.read_bytes(), type=RoutingTable)
-        self.keep(table)
-        return table
-
-    def latest(self) -> RoutingTable | None:
-        """Ask the registry; None when it is away or does not know the model."""
-        try:
-            return self._registry.table(self._model)
-        except SQLAlchemyError as error:
-            log.warning("the registry does not answer: %s", type(error).__name__)
-            return None
-
-    def keep(self, table: RoutingTable) -> None:
-        """Leave a copy for the next replica on this node."""
-        self._copy.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._copy.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(msgspec.json.encode(table))
-        partial.replace(self._copy)

@@ -12,6 +12,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from gateway.serving import ingress
+from gateway.serving.sending import send_body
 from models.bundle import Bundle
 from models.signing import SigningKey
 from tests.fuzz.asgi import HANG_S, Sent, ask
@@ -86,7 +87,7 @@ async def test_the_harness_sees_a_crash_and_a_hang() -> None:
 
     async def hang(scope: Any, receive: Any, send: Any) -> None:
         time.sleep(HANG_S * 1.1)
-        await ingress._send(404, b'{"error": "a", "code": "a", "request_id": "a"}', send)
+        await send_body(404, b'{"error": "a", "code": "a", "request_id": "a"}', send)
 
     crashed, _ = await failures(crash, 1, seed=1)
     hung, _ = await failures(hang, 1, seed=1)

@@ -124,7 +124,7 @@ async def test_clients_that_leave_at_random_points_leave_nothing_behind(
     assert (admission.in_flight, admission.in_flight_rows) == (0, 0)
     assert served.ingress._intake.held_bytes == 0
     assert served.batcher.queued_rows == 0
-    assert not served.batcher._waiting
+    assert not served.batcher._queue
     assert len(asyncio.all_tasks()) == tasks
     assert {c.status for c in clients if c._leaves == "never"} == {200}
     assert {d.code for d in served.kept.decisions} == {"", "cancelled"}
