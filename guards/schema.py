@@ -1,39 +1,47 @@
 """Checks rows against the feature contract of a model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from guards.columns import column_names
-from guards.contract import ContractDiff, Feature, diff, infer_features
+from guards.contract.checks import VALUE_KINDS, Limits, finite_kinds, is_finite
+from guards.contract.feature import Feature, serving
+from guards.contract.rules import RowRule, Rule, Texts
+from guards.contract.text import shown, text_faults
 from guards.errors import ShapeMismatchError
 from guards.settings import Settings
-from guards.verdict import ActionName, Reason, Rows, Verdict, action_of
-
-__all__ = [
-    "ContractDiff",
-    "Feature",
-    "OnViolation",
-    "SchemaGuard",
-    "SchemaSettings",
-    "diff",
-    "infer_features",
-]
+from guards.verdict import Action, Reason, Repair, Rows, Verdict, action_of
 
 MAX_REASONS = 8  # per row; a row of 784 NaNs is explained well enough by the first few
+NO_TEXTS: Texts = MappingProxyType({})
+
+OnRow = Literal["allow", "flag", "fallback", "reject"]
+OnValue = Literal["allow", "flag", "impute", "fallback", "reject"]
 
 
 class OnViolation(Settings):
-    """What each kind of violation leads to."""
+    """What each kind of violation leads to; `impute` puts the feature's default in its place."""
 
-    missing: ActionName = Field(default="reject", description="NaN where it is not a value.")
-    nonfinite: ActionName = Field(default="reject", description="Infinity, anywhere.")
-    range: ActionName = Field(default="flag", description="Below low or above high.")
-    category: ActionName = Field(default="flag", description="A value that is no category.")
+    missing: OnValue = Field(default="reject", description="NaN or no text, where it is no value.")
+    nonfinite: OnValue = Field(default="reject", description="Infinity, anywhere.")
+    range: OnValue = Field(default="flag", description="Below low or above high.")
+    category: OnValue = Field(default="flag", description="A value that is no category.")
+    type: OnValue = Field(default="flag", description="Not whole, not 0 or 1, not UTF-8.")
+    text: OnValue = Field(default="flag", description="A text's length, script or repetition.")
+    image: OnRow = Field(default="flag", description="An image with too little contrast.")
+    rule: OnRow = Field(default="flag", description="Fields that do not go together.")
+
+    def of(self, kind: str) -> OnValue:
+        """Give the action for a kind of reason."""
+        return getattr(self, _SETTING.get(kind, kind))  # type: ignore[no-any-return]
+
+
+_SETTING = {"length": "text", "script": "text", "repetition": "text", "contrast": "image"}
 
 
 class SchemaSettings(Settings):
@@ -42,53 +50,35 @@ class SchemaSettings(Settings):
     features: tuple[Feature, ...] = Field(
         default=(), description="Columns in order; none: any width, only finiteness is checked."
     )
+    rules: tuple[Rule, ...] = Field(default=(), description="What must hold between the fields.")
     on_violation: OnViolation = OnViolation()
 
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """The contract as arrays, in the precision of the rows.
-
-    A float32 copy of 0.1 is larger than 0.1: limits are rounded like the values
-    they judge.
-    """
-
-    low: NDArray[np.floating]  # (d,)
-    high: NDArray[np.floating]  # (d,)
-    columns: NDArray[np.intp]  # (c,), the categorical ones
-    categories: NDArray[np.floating]  # (most, c), filled up by repeating
-
-    @classmethod
-    def of(cls, columns: Sequence[Feature], dtype: np.dtype[Any]) -> "_Limits":
-        top = float(np.finfo(dtype).max)  # finite, so that infinity is outside even an open range
-        low = [-top if feature.low is None else feature.low for feature in columns]
-        high = [top if feature.high is None else feature.high for feature in columns]
-        known = {at: f.categories for at, f in enumerate(columns) if f.categories is not None}
-        most = max((len(values) for values in known.values()), default=0)
-        filled = [values + values[-1:] * (most - len(values)) for values in known.values()]
-        return cls(
-            np.clip(np.array(low), -top, top).astype(dtype),
-            np.clip(np.array(high), -top, top).astype(dtype),
-            np.array(list(known), np.intp),
-            np.array(filled, np.float64).reshape(len(known), most).T.astype(dtype),
-        )
-
-    def inside(self, rows: Rows) -> NDArray[np.bool_]:
-        """Find the values that lie in their range; NaN and infinity never do."""
-        return np.asarray((rows >= self.low) & (rows <= self.high))
-
-    def known(self, rows: Rows) -> NDArray[np.bool_]:
-        """Find the values of categorical columns, (n, c), that are a category."""
-        values = rows[:, self.columns]
-        found = np.zeros(values.shape, np.bool_)
-        for category in self.categories:
-            found |= values == category
-        return found
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> "SchemaSettings":
+        if not self.features:
+            return self  # they are inferred, and checked then
+        names = [feature.name for feature in self.features]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two features have the same name: {twice}")
+        for feature in self.features:
+            for kind in _imputed(feature, self.on_violation):
+                if feature.default is None:
+                    raise ValueError(f"{feature.name} has no default, and {kind} is to be imputed")
+        _row_rules(self)
+        return self
 
 
-# Kinds of violation, as codes in an array; a value has one kind, the larger code.
-KINDS = ("", "category", "range", "nonfinite", "missing")
-_CATEGORY, _RANGE, _NONFINITE, _MISSING = range(1, len(KINDS))
+def _imputed(feature: Feature, on: OnViolation) -> Iterator[str]:
+    """List the kinds of violation of a feature that its default would be put in place of."""
+    can_break = {
+        "missing": not feature.missing,
+        "nonfinite": not feature.is_text,
+        "range": feature.low is not None or feature.high is not None,
+        "category": feature.categories is not None,
+        "type": feature.kind in ("integer", "boolean", "text"),
+        "text": feature.text is not None,
+    }
+    return (kind for kind, can in can_break.items() if can and on.of(kind) == "impute")
 
 
 class SchemaGuard:
@@ -97,75 +87,161 @@ class SchemaGuard:
     name = "schema"
 
     def __init__(self, settings: SchemaSettings) -> None:
-        features = settings.features
-        self._columns = [feature for feature in features for _ in range(feature.count)]
+        features = serving(settings.features)
+        numeric = [feature for feature in features if not feature.is_text]
+        self._texts = [feature for feature in features if feature.is_text]
+        self._columns = [feature for feature in numeric for _ in range(feature.count)]
         self._names = [
-            name for feature in features for name in column_names((feature.name,), feature.count)
+            name for feature in numeric for name in column_names((feature.name,), feature.count)
         ]
-        self._may_miss = np.array([feature.missing for feature in self._columns], np.bool_)
         self._limits = {
-            dtype: _Limits.of(self._columns, dtype)
+            dtype: Limits.of(numeric, dtype)
             for dtype in (np.dtype(np.float32), np.dtype(np.float64))
         }
-        on = settings.on_violation
-        named: tuple[ActionName, ...] = ("allow", on.category, on.range, on.nonfinite, on.missing)
-        self._actions = np.array([action_of(name) for name in named], np.uint8)  # by kind
+        self._rules = _row_rules(settings)
+        self._on = on = settings.on_violation
+        todos: list[OnValue] = ["allow", *(on.of(kind) for kind in VALUE_KINDS[1:])]
+        if not self._columns:  # nobody has described them, so nothing can take their place
+            todos = ["reject" if todo == "impute" else todo for todo in todos]
+        self._actions = np.array([_action(todo) for todo in todos], np.uint8)  # by kind
+        self._imputes = np.array([todo == "impute" for todo in todos], np.bool_)
 
-    def check(self, rows: Rows) -> Verdict:
-        """Judge each of ``n`` rows, shape (n, d)."""
+    def check(self, rows: Rows, texts: Texts = NO_TEXTS) -> Verdict:
+        """Judge each of ``n`` rows.
+
+        Args:
+            rows: Shape (n, d), the numbers.
+            texts: Shape (n, ...) each, the inputs of BYTES by their names.
+
+        Raises:
+            ShapeMismatchError: the rows are not as wide as the features described.
+        """
         if rows.ndim != 2 or (self._columns and rows.shape[1] != len(self._columns)):
             raise ShapeMismatchError(self.name, len(self._columns), rows.shape)
         if rows.dtype not in self._limits:
             rows = rows.astype(np.float64)
-        actions = np.zeros(len(rows), np.uint8)
-        ordinary = self._ordinary(rows)
-        if ordinary.all():
-            return Verdict(self.name, actions)
-        suspects = np.flatnonzero(~ordinary)
-        kinds = self._kinds(rows[suspects])
-        actions[suspects] = self._actions[kinds].max(axis=1)
-        violations = zip(suspects, rows[suspects], kinds, strict=True)
-        reasons = {int(at): self._reasons(row, kind) for at, row, kind in violations if kind.any()}
-        return Verdict(self.name, actions, reasons=reasons)
+        findings = _Findings(len(rows), self._on)
+        self._check_numbers(rows, findings)
+        for feature in self._texts:
+            if feature.name in texts:
+                self._check_texts(feature, texts[feature.name], findings)
+        for rule in self._rules:
+            for row in np.flatnonzero(rule.broken(rows, texts)):
+                findings.add(int(row), Reason("row", "rule", None, rule.told))
+        return findings.verdict(self.name)
 
-    def _ordinary(self, rows: Rows) -> NDArray[np.bool_]:
-        """Clear most rows at once; what is left is looked at again."""
-        if not self._columns:
-            return np.asarray(np.isfinite(rows).all(axis=1))
+    def _check_numbers(self, rows: Rows, findings: "_Findings") -> None:
         limits = self._limits[rows.dtype]
-        clear = limits.inside(rows).all(axis=1)
-        return np.asarray(clear & limits.known(rows).all(axis=1) if len(limits.columns) else clear)
+        ordinary = limits.ordinary(rows) if self._columns else is_finite(rows)
+        if ordinary.all():
+            return
+        suspects = np.flatnonzero(~ordinary)
+        strange = rows[suspects]
+        kinds = limits.kinds(strange) if self._columns else finite_kinds(strange)
+        findings.act(suspects, self._actions[kinds].max(axis=1))
+        for row, values, found in zip(suspects.tolist(), strange, kinds, strict=True):
+            for column in np.flatnonzero(found)[:MAX_REASONS].tolist():
+                kind = VALUE_KINDS[found[column]]
+                findings.explain(row, self._reason(column, float(values[column]), kind))
+        for at, column in np.argwhere(self._imputes[kinds]).tolist():
+            findings.repair(Repair(int(suspects[at]), column, self._columns[column].default))
+        for columns, contrast in limits.images:
+            spans = np.ptp(strange[:, columns], axis=1)
+            for row, span in zip(suspects.tolist(), spans.tolist(), strict=True):
+                if span < contrast:
+                    name = self._columns[columns.start].name
+                    findings.add(row, Reason(name, "contrast", span, f"at least {contrast:g}"))
 
-    def _kinds(self, rows: Rows) -> NDArray[np.uint8]:
-        """Name what is wrong with each value, as a code; 0 where nothing is."""
-        kinds = np.zeros(rows.shape, np.uint8)
-        missing = np.isnan(rows)
-        if self._columns:
-            limits = self._limits[rows.dtype]
-            kinds[:, limits.columns] = ~limits.known(rows) * np.uint8(_CATEGORY)
-            kinds[~limits.inside(rows)] = _RANGE
-            kinds[missing & self._may_miss] = 0
-            missing &= ~self._may_miss
-        kinds[np.isinf(rows)] = _NONFINITE
-        kinds[missing] = _MISSING
-        return kinds
-
-    def _reasons(self, row: Rows, kinds: NDArray[np.uint8]) -> tuple[Reason, ...]:
-        columns = np.flatnonzero(kinds)[:MAX_REASONS]
-        return tuple(self._reason(float(row[at]), KINDS[kinds[at]], int(at)) for at in columns)
-
-    def _reason(self, value: float, kind: str, column: int) -> Reason:
-        name = self._names[column] if self._names else column_names((), column + 1)[column]
+    def _reason(self, column: int, value: float, kind: str) -> Reason:
         # As words: neither NaN nor infinity exists in JSON.
         observed = value if np.isfinite(value) else str(value)
-        if not self._columns or kind in ("missing", "nonfinite"):
-            return Reason(name, kind, observed, "a finite number")
-        return Reason(name, kind, observed, _expected(self._columns[column]))
+        if not self._columns:
+            return Reason(column_names((), column + 1)[column], kind, observed, "a finite number")
+        feature = self._columns[column]
+        is_number = kind in ("missing", "nonfinite")
+        expected = "a finite number" if is_number else _expected(feature)
+        if self._on.of(kind) == "impute":
+            expected += _replaced(feature)
+        return Reason(self._names[column], kind, observed, expected)
+
+    def _check_texts(self, feature: Feature, texts: NDArray[Any], findings: "_Findings") -> None:
+        names = column_names((feature.name,), feature.count)
+        for row, values in enumerate(texts.reshape(len(texts), -1).tolist()):
+            for column, value in enumerate(values):
+                for kind, expected in text_faults(value, feature):
+                    if self._on.of(kind) == "impute":
+                        expected += _replaced(feature)
+                        findings.repair(Repair(row, column, feature.default, feature.name))
+                    findings.add(row, Reason(names[column], kind, shown(value), expected))
+
+
+class _Findings:
+    """What is found in some rows, piece by piece."""
+
+    def __init__(self, rows: int, on: OnViolation) -> None:
+        self._on = on
+        self._actions = np.zeros(rows, np.uint8)
+        self._reasons: dict[int, tuple[Reason, ...]] = {}
+        self._repairs: list[Repair] = []
+
+    def act(self, rows: NDArray[np.intp], actions: NDArray[np.uint8]) -> None:
+        """Let something happen to some rows, if nothing worse does."""
+        self._actions[rows] = np.maximum(self._actions[rows], actions)
+
+    def explain(self, row: int, reason: Reason) -> None:
+        """Say why something happens to a row."""
+        known = self._reasons.get(row, ())
+        if len(known) < MAX_REASONS:
+            self._reasons[row] = (*known, reason)
+
+    def repair(self, repair: Repair) -> None:
+        """Have a value replaced."""
+        self._repairs.append(repair)
+
+    def add(self, row: int, reason: Reason) -> None:
+        """Act on one violation, and say why."""
+        self._actions[row] = max(self._actions[row], _action(self._on.of(reason.kind)))
+        self.explain(row, reason)
+
+    def verdict(self, guard: str) -> Verdict:
+        """Put it together."""
+        return Verdict(guard, self._actions, reasons=self._reasons, repairs=tuple(self._repairs))
+
+
+def _action(todo: OnValue) -> Action:
+    """Say what becomes of a row; one that was repaired is flagged."""
+    return Action.FLAG if todo == "impute" else action_of(todo)
+
+
+def _replaced(feature: Feature) -> str:
+    return f"; {feature.default} took its place"
+
+
+def _row_rules(settings: SchemaSettings) -> tuple[RowRule, ...]:
+    """Let the rules find their fields; a rule needs single columns.
+
+    Raises:
+        ValueError: a rule names none.
+    """
+    features = serving(settings.features)
+    columns: dict[str, int] = {}
+    width = 0
+    for feature in features:
+        if feature.is_text:
+            continue
+        if feature.count == 1:
+            columns[feature.name] = width
+        width += feature.count
+    texts = [feature.name for feature in features if feature.is_text and feature.count == 1]
+    return tuple(RowRule(rule, columns, texts) for rule in settings.rules)
 
 
 def _expected(feature: Feature) -> str:
+    if feature.kind == "boolean":
+        return "0 or 1"
     if feature.categories is not None:
         return "one of " + ", ".join(f"{value:g}" for value in feature.categories[:MAX_REASONS])
     low = "-∞" if feature.low is None else f"{feature.low:g}"
     high = "∞" if feature.high is None else f"{feature.high:g}"
-    return f"{low} to {high}"
+    whole = "a whole number, " if feature.kind == "integer" else ""
+    return f"{whole}{low} to {high}{' ' + feature.unit if feature.unit else ''}"

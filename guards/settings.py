@@ -1,6 +1,10 @@
 """The base of every settings model: frozen, and unknown fields are refused."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Strict
+
+Number = Annotated[float, Strict()]  # where a text may stand instead: "0" stays a text
 
 
 class Settings(BaseModel):

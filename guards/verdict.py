@@ -49,6 +49,16 @@ class Reason:
     p: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A value that takes the place of one that broke the feature contract."""
+
+    row: int
+    column: int  # of the rows of numbers, or within the row of ``tensor``
+    value: float | str | None
+    tensor: str = ""  # the input of BYTES that it belongs to; "": a number
+
+
 Mode = Literal["marginal", "pac", "cross"]  # how a threshold was calibrated
 
 
@@ -90,6 +100,7 @@ class Verdict:
     reasons: Mapping[int, tuple[Reason, ...]] = field(
         default_factory=dict
     )  # by row, strange rows only
+    repairs: tuple[Repair, ...] = ()  # to be made before anybody else looks at the rows
 
     @property
     def is_clear(self) -> bool:

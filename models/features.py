@@ -30,6 +30,11 @@ def feature_rows(inputs: Tensors, signature: Signature) -> Rows:
     return np.concatenate(flat, axis=1, dtype=np.float32, casting="unsafe")
 
 
+def text_tensors(inputs: Tensors, signature: Signature) -> dict[str, NDArray[Any]]:
+    """Pick the inputs of BYTES, by name; each has one row per row of `feature_rows`."""
+    return {spec.name: inputs[spec.name] for spec in signature.text_inputs}
+
+
 def feature_tensors(rows: Rows, like: Tensors, signature: Signature) -> dict[str, NDArray[Any]]:
     """Turn rows (n, d) back into the tensors they came from; BYTES are taken from ``like``.
 

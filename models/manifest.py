@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from guards.contract.feature import serving
 from guards.explore.settings import ExploreSettings, NoExplore
 from guards.outlier.guard import OutlierSettings
 from guards.output.settings import OutputSettings
@@ -235,10 +236,17 @@ class Manifest(Settings):
             )
 
     def _check_features(self) -> None:
-        features = self.guards.schema_.features
-        described = sum(feature.count for feature in features)
+        features = serving(self.guards.schema_.features)
+        described = sum(feature.count for feature in features if not feature.is_text)
         width = self.signature.feature_width
         if width == 0 and self.guards.outlier is not None:
             raise ValueError("guards.outlier needs an input of numbers, and all are BYTES")
         if features and described != width:
             raise ValueError(f"guards.schema describes {described} columns, inputs have {width}")
+        texts = {spec.name: spec.row_width for spec in self.signature.text_inputs}
+        for feature in features:
+            if feature.is_text and texts.get(feature.name) != feature.count:
+                raise ValueError(
+                    f"guards.schema describes the text {feature.name}, {feature.count} wide, "
+                    f"inputs of BYTES are {texts}"
+                )

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.schema import Feature, infer_features
+from guards.schema import SchemaSettings
 from guards.stress.power import Budget
-from guards.verdict import Rows
 from models.bundle import (
     CALIBRATION_FILE,
     DRIFT_FILE,
@@ -36,9 +35,10 @@ from models.bundle import (
 )
 from models.bytes_tensor import to_elements, to_fixed
 from models.calibration import check_ordinary_answers, fit_calibration
+from models.contract import infer_contract
 from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
-from models.features import feature_rows, tensor_columns
+from models.features import feature_rows, text_tensors
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.mapped import save_mapped
 from models.model_yaml import render_manifest
@@ -209,7 +209,6 @@ def _fit_guards(
     """Write the fitted state and return the manifest with the features that were seen."""
     signature, guards = manifest.signature, manifest.guards
     name_features(signature, names)  # refuses names that do not fit
-    rows = feature_rows(reference, signature)
     state: Mapping[str, NDArray[Any]] = {}
     if guards.outlier is not None:
         outlier = fit_outlier(
@@ -224,19 +223,12 @@ def _fit_guards(
     _save_arrays(draft / GUARDS_FILE, outlier=state)
     if guards.schema_.features:
         return manifest
-    features = _infer_features(rows, signature, names)
-    schema = guards.schema_.model_copy(update={"features": features})
+    features = infer_contract(reference, signature, names)
+    # Built anew, so that it is checked: rules need their fields, and imputing needs defaults.
+    schema = SchemaSettings(
+        features=features, rules=guards.schema_.rules, on_violation=guards.schema_.on_violation
+    )
     return manifest.model_copy(update={"guards": guards.model_copy(update={"schema_": schema})})
-
-
-def _infer_features(rows: Rows, signature: Signature, names: Sequence[str]) -> tuple[Feature, ...]:
-    """Read one feature per named column, or else one per tensor: pixels need no range each."""
-    if names:
-        return infer_features(rows, names)
-    features: tuple[Feature, ...] = ()
-    for spec, columns in zip(signature.numeric_inputs, tensor_columns(signature), strict=True):
-        features += infer_features(rows[:, columns], (spec.name,))
-    return features
 
 
 def _save_reference(
@@ -270,7 +262,8 @@ def _save_watched(
     signature = bundle.manifest.signature
     held_out = _take(held_out, _choose(held_out, WATCHED_ROWS, rng))
     rows = feature_rows(held_out, signature)
-    violations = np.isin(np.arange(len(rows)), list(guards.schema.check(rows).reasons))
+    judged = guards.schema.check(rows, text_tensors(held_out, signature))
+    violations = np.isin(np.arange(len(rows)), list(judged.reasons))
     outputs, p_values = _predict(runtime, held_out), None
     if guards.outlier is not None:
         is_after = guards.outlier.reads == "outputs"

@@ -99,6 +99,11 @@ class Signature(Settings):
         return tuple(spec for spec in self.model_inputs if spec.datatype != "BYTES")
 
     @property
+    def text_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs of BYTES, of which the feature contract can say something."""
+        return tuple(spec for spec in self.model_inputs if spec.datatype == "BYTES")
+
+    @property
     def feature_width(self) -> int:
         """Numbers in one row of all of them."""
         return sum(spec.row_width for spec in self.numeric_inputs)

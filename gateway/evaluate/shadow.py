@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from gateway.dying import end_process
 from gateway.record.decision import JUDGED_ROWS_MAX, Payload, Tensor
-from models.bundle import open_verified
+from models.bundle import load_guards, open_verified
 from models.bytes_tensor import cut_elements
 from models.errors import NotTextError, RuntimeFailedError, StickyDeviceError
+from models.features import feature_rows, text_tensors
+from models.imputation import impute
 from models.manifest import DTYPES
 from models.parity import check_golden
 from models.prediction import predicted
@@ -39,6 +41,7 @@ class ShadowModel:
         """
         bundle = open_verified(bundle_dir, digest)
         self._signature = bundle.manifest.signature
+        self._schema = load_guards(bundle).schema
         self._runtime = open_runtime(bundle)
         check_golden(bundle, self._runtime)
 
@@ -80,6 +83,9 @@ class ShadowModel:
             )
             for spec in self._signature.inputs
         }
+        rows = feature_rows(stacked, self._signature)
+        judged = self._schema.check(rows, text_tensors(stacked, self._signature))
+        stacked = impute(stacked, judged.repairs, self._signature)
         try:
             values = predicted(self._runtime.predict(stacked), self._signature)
         except StickyDeviceError as error:

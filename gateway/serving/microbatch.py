@@ -19,7 +19,8 @@ from gateway.serving.questions import NOTHING_ASKED, Asked
 from gateway.serving.traffic import Seen
 from gateway.serving.versions import LoadedVersion
 from guards.verdict import Action, Verdict
-from models.features import feature_rows
+from models.features import feature_rows, text_tensors
+from models.imputation import impute
 from models.output_layout import lay_out
 from models.output_rows import output_rows
 from models.prediction import predicted
@@ -107,7 +108,7 @@ class Microbatch:
         now_ns: Callable[[], int],
     ) -> None:
         self._version = version
-        self._items = items
+        self._items = list(items)
         self._table = table
         self._deadline_ns = deadline_ns  # of the last item; no call of the model begins after it
         self._now_ns = now_ns
@@ -130,15 +131,15 @@ class Microbatch:
         """
         now_ns = self._now_ns
         dequeued_ns = now_ns()
-        inputs = self._stack(range(len(self._items)))
+        came = inputs = self._stack(range(len(self._items)))
         guarded_ns = 0
         if not self._is_fallback:
-            self._guard_inputs(inputs, is_hurried=is_hurried)
+            inputs = self._guard_inputs(came, is_hurried=is_hurried)
             guarded_ns = now_ns()
         self._infer(inputs)
         self._guard_outputs()
         inferred_ns = now_ns()
-        self._note_traffic(inputs, inferred_ns)
+        self._note_traffic(came, inferred_ns)
         self._explore(closed)
         explored_ns = now_ns() if self._decided else 0
         return self._split(
@@ -153,13 +154,28 @@ class Microbatch:
         names = items[0].inputs
         return {name: np.concatenate([item.inputs[name] for item in items]) for name in names}
 
-    def _guard_inputs(self, inputs: Arrays, *, is_hurried: bool) -> None:
-        chain = self._version.chain
+    def _guard_inputs(self, inputs: Arrays, *, is_hurried: bool) -> Arrays:
+        """Judge the inputs; give them back as the model gets them, violations repaired."""
+        chain, signature = self._version.chain, self._version.manifest.signature
+        dry_run = self._table.dry_run
         self._skipped_guards = chain.optional if is_hurried else ()
-        rows = feature_rows(inputs, self._version.manifest.signature)
-        self._verdicts = chain.check_inputs(rows, self._table.dry_run, skip=self._skipped_guards)
+        rows = feature_rows(inputs, signature)
+        schema = chain.check_schema(rows, text_tensors(inputs, signature), dry_run)
+        if schema.repairs:
+            inputs = impute(inputs, schema.repairs, signature)
+            rows = feature_rows(inputs, signature)
+            self._take_repaired(inputs)
+        others = chain.check_inputs(rows, dry_run, skip=self._skipped_guards)
+        self._verdicts = [schema, *others]
         for verdict in self._verdicts:
             self._stop_items(verdict)
+        return inputs
+
+    def _take_repaired(self, inputs: Arrays) -> None:
+        """Let every item go on with its rows of the repaired tensors."""
+        for i, (start, stop) in enumerate(self._bounds()):
+            own = {name: array[start:stop] for name, array in inputs.items()}
+            self._items[i] = replace(self._items[i], inputs=own)
 
     def _stop_items(self, verdict: Verdict) -> None:
         """Take requests with a row that must not be answered out of the batch."""

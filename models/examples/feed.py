@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from guards.contract import Feature
+from guards.contract.feature import Feature
 from guards.explore.policies import PlackettLuce, SlateMixture, SlatePart, UniformBucket
 from guards.explore.settings import SlateExplore
 from guards.schema import SchemaSettings

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import guards
 from guards.catalog import GUARDS
+from guards.contract.infer import infer_features
 from guards.drift.prior import AmbiguousClassesError
 from guards.errors import (
     CalibrationTooSmallError,
@@ -32,7 +33,7 @@ from guards.output.guard import OutputGuard
 from guards.output.layout import Layout
 from guards.output.settings import OutputSettings, PredictionSetSettings, Range
 from guards.quality.offpolicy.errors import NotExploredError, NotFactoredError
-from guards.schema import SchemaGuard, SchemaSettings, infer_features
+from guards.schema import SchemaGuard, SchemaSettings
 from guards.verdict import Action, Guard, Rows
 
 WIDTH = 6

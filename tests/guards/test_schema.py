@@ -8,14 +8,10 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from sklearn.datasets import load_breast_cancer, load_wine
 
-from guards.schema import (
-    Feature,
-    OnViolation,
-    SchemaGuard,
-    SchemaSettings,
-    diff,
-    infer_features,
-)
+from guards.contract.diff import diff
+from guards.contract.feature import Feature
+from guards.contract.infer import infer_features
+from guards.schema import OnViolation, SchemaGuard, SchemaSettings
 from guards.verdict import Action, Rows
 
 FEATURES = (

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guards.contract.feature import Feature
 from guards.outlier.guard import OutlierSettings
-from guards.schema import Feature, SchemaSettings
+from guards.schema import SchemaSettings
 from models.errors import ManifestError
 from models.manifest import (
     Capture,

@@ -220,5 +220,5 @@ class BrokenChain:
 
     optional = ()
 
-    def check_inputs(self, *_: Any, **__: Any) -> Any:
+    def check_schema(self, *_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
