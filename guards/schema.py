@@ -111,7 +111,8 @@ class SchemaGuard:
 
         Args:
             rows: Shape (n, d), the numbers.
-            texts: Shape (n, ...) each, the inputs of BYTES by their names.
+            texts: Shape (n, ...) each, the inputs of BYTES by their names; what is not given is
+                not judged.
 
         Raises:
             ShapeMismatchError: the rows are not as wide as the features described.
@@ -126,6 +127,8 @@ class SchemaGuard:
             if feature.name in texts:
                 self._check_texts(feature, texts[feature.name], findings)
         for rule in self._rules:
+            if not rule.texts <= texts.keys():
+                continue
             for row in np.flatnonzero(rule.broken(rows, texts)):
                 findings.add(int(row), Reason("row", "rule", None, rule.told))
         return findings.verdict(self.name)

@@ -83,6 +83,7 @@ class RowRule:
         self.told = str(rule)
         self._rule = rule
         self._columns = columns
+        self.texts = set(rule.fields) & set(texts)  # what it needs to be told besides the rows
         for condition in (rule, rule.when):
             if condition is not None:
                 _check_fields(condition, columns, texts)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from guards.contract.feature import Feature
-from guards.contract.rules import Rule, RowRule
+from guards.contract.rules import RowRule, Rule
 from guards.schema import SchemaSettings
 
 COLUMNS = {"a": 0, "b": 1, "c": 2}
