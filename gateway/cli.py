@@ -1,14 +1,24 @@
 """The `handrail` command.  Everything heavy is imported inside the command that needs it."""
 
-import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
+
+from gateway.command import (
+    REFUSED,
+    USAGE_ERROR,
+    AsJson,
+    Key,
+    State,
+    Url,
+    fail,
+    open_client,
+    tell,
+)
+from gateway.contracts import contracts
 
 app = typer.Typer(
     help="Serve predictive models with the guardrails built in.",
@@ -16,14 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-USAGE_ERROR = 2  # the command could not start: one sentence on stderr says why
-REFUSED = 1  # the gateway answered, and the answer was no
-
-State = Annotated[Path | None, typer.Option(help="State directory of the gateway.")]
-Url = Annotated[str | None, typer.Option(help="Address of the gateway.")]
-Key = Annotated[str | None, typer.Option(envvar="HANDRAIL_KEY", help="API key.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(contracts, name="contract")
 
 
 @app.command()
@@ -39,7 +42,7 @@ def up(
     try:
         run(state, port=port, grpc_port=grpc_port, config_file=config)
     except StartError as error:
-        _fail(str(error), USAGE_ERROR)
+        fail(str(error), USAGE_ERROR)
 
 
 @app.command()
@@ -64,7 +67,7 @@ def pack(
     from models.errors import ModelError
 
     if (state is None) == (signing_key is None):
-        _fail("give either --state or --signing-key, to sign the bundle with", USAGE_ERROR)
+        fail("give either --state or --signing-key, to sign the bundle with", USAGE_ERROR)
     try:
         bundle = pack_files(
             manifest,
@@ -76,14 +79,14 @@ def pack(
             state=state,
         )
     except (GuardError, ModelError, ValueError, OSError) as error:
-        _fail(str(error), REFUSED)
+        fail(str(error), REFUSED)
     told = {
         "bundle": str(out),
         "name": bundle.manifest.name,
         "version": bundle.manifest.version,
         "digest": bundle.digest,
     }
-    _tell(told, as_json)
+    tell(told, as_json)
 
 
 @app.command()
@@ -99,10 +102,10 @@ def register(
     """Send a bundle to the gateway."""
     from gateway.printing import print_registered
 
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         told = client.register(bundle, as_=as_, trust_code=trust_code)
         if as_json:
-            _tell(told, as_json)
+            tell(told, as_json)
         else:
             print_registered(told)
 
@@ -110,8 +113,8 @@ def register(
 @app.command()
 def models(state: State = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List models, versions and their states."""
-    with _client(url, key, state) as client:
-        _tell(client.models(), as_json)
+    with open_client(url, key, state) as client:
+        tell(client.models(), as_json)
 
 
 @app.command()
@@ -119,10 +122,10 @@ def status(state: State = None, url: Url = None, key: Key = None, as_json: AsJso
     """Show every model's report: traffic, accuracy, agreement, expectations."""
     from gateway.printing import print_status
 
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         told = client.status()
         if as_json:
-            _tell(told, as_json)
+            tell(told, as_json)
         else:
             print_status(told)
 
@@ -138,10 +141,10 @@ def drift(
     """Show how the live version's traffic differs from its reference, since when, and in what."""
     from gateway.printing_drift import print_drift
 
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         told = client.report(name)["drift"]
         if as_json:
-            _tell(told, as_json)
+            tell(told, as_json)
         else:
             print_drift(name, told)
 
@@ -164,16 +167,16 @@ def infer(
         inputs = read_arrays(file) if file.suffix == ".npz" else None
         body = file.read_bytes() if inputs is None else b""
     except (OSError, ValueError) as error:
-        _fail(f"{file} cannot be read: {error}", USAGE_ERROR)
-    with _client(url, key, state) as client:
+        fail(f"{file} cannot be read: {error}", USAGE_ERROR)
+    with open_client(url, key, state) as client:
         if inputs is None:
             at = f"/versions/{version}" if version is not None else ""
             headers = {} if timeout_ms is None else {"X-Request-Timeout-Ms": str(timeout_ms)}
-            _tell(client.post(f"/v2/models/{name}{at}/infer", body, headers=headers), as_json)
+            tell(client.post(f"/v2/models/{name}{at}/infer", body, headers=headers), as_json)
             return
         answer = client.infer(name, inputs, version=version, timeout_ms=timeout_ms)
         outputs = {output: array.tolist() for output, array in answer.outputs.items()}
-        _tell({"parameters": answer.parameters, "outputs": outputs}, as_json)
+        tell({"parameters": answer.parameters, "outputs": outputs}, as_json)
 
 
 @app.command()
@@ -189,13 +192,13 @@ def feedback(
     try:
         body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
-        _fail(f"{file} cannot be read: {error.strerror}", USAGE_ERROR)
-    with _client(url, key, state) as client:
+        fail(f"{file} cannot be read: {error.strerror}", USAGE_ERROR)
+    with open_client(url, key, state) as client:
         if file.suffix == ".ndjson":
-            _tell(client.import_feedback(name, body), as_json)
+            tell(client.import_feedback(name, body), as_json)
             return
         headers = {"Content-Type": "application/json"}
-        _tell(client.post(f"/v2/models/{name}/feedback", body, headers=headers), as_json)
+        tell(client.post(f"/v2/models/{name}/feedback", body, headers=headers), as_json)
 
 
 @app.command("estimate")
@@ -213,10 +216,10 @@ def estimate_(
     """Tell what another policy or version would have earned, from the log; or why not."""
     from gateway.printing import print_estimate
 
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         told = client.estimate(name, target, since_s=since)
         if as_json:
-            _tell(told, as_json)
+            tell(told, as_json)
         else:
             print_estimate(told)
 
@@ -234,7 +237,7 @@ def export(
     key: Key = None,
 ) -> None:
     """Write joined decisions with propensities and weights, to train the next model on."""
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         out.write_bytes(client.export(name, format=format_, since_s=since))
 
 
@@ -249,8 +252,8 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a version live; the one before stays warm for `rollback`."""
-    with _client(url, key, state) as client:
-        _tell(client.promote(name, version=version, why=why), as_json)
+    with open_client(url, key, state) as client:
+        tell(client.promote(name, version=version, why=why), as_json)
 
 
 @app.command()
@@ -263,8 +266,8 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Return to the version that was live before."""
-    with _client(url, key, state) as client:
-        _tell(client.rollback(name, why=why), as_json)
+    with open_client(url, key, state) as client:
+        tell(client.rollback(name, why=why), as_json)
 
 
 @app.command()
@@ -277,9 +280,9 @@ def quarantine(
     as_json: AsJson = False,
 ) -> None:
     """List inputs that ended replicas twice and are refused; or let one in again."""
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         told = client.quarantine(name) if lift is None else client.lift(name, lift)
-        _tell(told, as_json)
+        tell(told, as_json)
 
 
 @app.command()
@@ -291,8 +294,8 @@ def guards(
     as_json: AsJson = False,
 ) -> None:
     """Show which share of live rows the guards find strange, and whether they may act."""
-    with _client(url, key, state) as client:
-        _tell(client.guards(name), as_json)
+    with open_client(url, key, state) as client:
+        tell(client.guards(name), as_json)
 
 
 @app.command()
@@ -306,8 +309,8 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Let the outlier guard of a new model stop rows: its false alarms on live traffic hold."""
-    with _client(url, key, state) as client:
-        _tell(client.confirm(name, anyway=anyway, why=why), as_json)
+    with open_client(url, key, state) as client:
+        tell(client.confirm(name, anyway=anyway, why=why), as_json)
 
 
 @app.command()
@@ -321,9 +324,9 @@ def explore(
     as_json: AsJson = False,
 ) -> None:
     """Turn exploration off or on, on every replica within a second, or tell how it stands."""
-    with _client(url, key, state) as client:
+    with open_client(url, key, state) as client:
         on = None if to == "status" else to == "on"
-        _tell(client.explore(on=on, model=name, why=why), as_json)
+        tell(client.explore(on=on, model=name, why=why), as_json)
 
 
 @app.command()
@@ -334,41 +337,6 @@ def demo(
     from gateway.demo.run import run_demo
 
     raise typer.Exit(run_demo(keep))
-
-
-@contextmanager
-def _client(url: str | None, key: str | None, state: Path | None) -> Iterator[Any]:
-    """Open a client; whatever goes wrong with it ends as one sentence."""
-    from gateway.client import AnswerError, Client
-    from gateway.running import address_of, key_of
-
-    try:
-        address = url or address_of(state)
-        found = key or key_of(state)
-    except (OSError, ValueError, KeyError) as error:
-        _fail(f"state directory {state} cannot be read: {error}", USAGE_ERROR)
-    try:
-        with Client(address, key=found) as client:
-            yield client
-    except AnswerError as error:
-        _fail(str(error), REFUSED if error.status else USAGE_ERROR)
-    except (OSError, ValueError) as error:  # what was to be sent cannot be read
-        _fail(str(error), USAGE_ERROR)
-
-
-def _tell(told: Any, as_json: bool) -> None:
-    """Print an answer: JSON, or a table where it is a list of like things."""
-    if as_json:
-        sys.stdout.write(json.dumps(told) + "\n")
-    else:
-        from gateway.printing import print_plain
-
-        print_plain(told)
-
-
-def _fail(sentence: str, code: int) -> Any:
-    sys.stderr.write(sentence + "\n")
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -31,8 +31,12 @@ def print_plain(told: Any) -> None:
 
 def print_registered(told: Json) -> None:
     """Print what was registered, and what its guards were measured to notice."""
-    power = told.get("power")
-    print_plain({name: value for name, value in told.items() if name != "power"})
+    power, contract = told.get("power"), told.get("contract")
+    print_plain({name: v for name, v in told.items() if name not in ("power", "contract")})
+    if contract is not None:
+        print_plain({f"contract since {contract['since']}": contract["verdict"]})
+        for change in contract["changes"]:
+            Console().print(f"  {change}", soft_wrap=True, highlight=False)
     if power is not None:
         console = Console()
         console.print(power_table(power))

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from guards.columns import column_names
 from guards.contract.checks import VALUE_KINDS, Limits, finite_kinds, is_finite
-from guards.contract.feature import Feature, serving
+from guards.contract.feature import Feature, there
 from guards.contract.rules import RowRule, Rule, Texts
 from guards.contract.text import shown, text_faults
 from guards.errors import ShapeMismatchError
@@ -87,7 +87,7 @@ class SchemaGuard:
     name = "schema"
 
     def __init__(self, settings: SchemaSettings) -> None:
-        features = serving(settings.features)
+        features = there(settings.features, "serving")
         numeric = [feature for feature in features if not feature.is_text]
         self._texts = [feature for feature in features if feature.is_text]
         self._columns = [feature for feature in numeric for _ in range(feature.count)]
@@ -226,7 +226,7 @@ def _row_rules(settings: SchemaSettings) -> tuple[RowRule, ...]:
     Raises:
         ValueError: a rule names none.
     """
-    features = serving(settings.features)
+    features = there(settings.features, "serving")
     columns: dict[str, int] = {}
     width = 0
     for feature in features:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from guards.contract.feature import serving
+from guards.contract.feature import there
 from guards.explore.settings import ExploreSettings, NoExplore
 from guards.outlier.guard import OutlierSettings
 from guards.output.settings import OutputSettings
@@ -236,7 +236,7 @@ class Manifest(Settings):
             )
 
     def _check_features(self) -> None:
-        features = serving(self.guards.schema_.features)
+        features = there(self.guards.schema_.features, "serving")
         described = sum(feature.count for feature in features if not feature.is_text)
         width = self.signature.feature_width
         if width == 0 and self.guards.outlier is not None:

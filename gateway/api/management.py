@@ -29,7 +29,8 @@ from gateway.registry.lifecycle import VersionRow
 from gateway.registry.registry import Registry
 from guards.settings import Settings
 from models.bundle import POWER_FILE, Bundle, load_power_card, parse_power_card
-from models.manifest import ModelName, Version
+from models.contract import compare_contracts
+from models.manifest import Manifest, ModelName, Version
 from models.signing import TrustedKeys
 
 log = logging.getLogger(__name__)
@@ -113,12 +114,23 @@ class ManagementRoutes:
         try:
             await receive_bundle(request.stream(), staged)
             bundle = await run_in_threadpool(admit, staged, self._trusted(), trust_code=trust_code)
+            contract = await run_in_threadpool(self._contract, bundle.manifest)
             change = await self._rollout.register(
                 bundle, as_=as_, trust_code=trust_code, who=str(caller)
             )
-            return _registered(bundle, change, as_=as_)
+            return _registered(bundle, change, as_=as_) | {"contract": contract}
         finally:
             await run_in_threadpool(shutil.rmtree, staged, ignore_errors=True)
+
+    def _contract(self, new: Manifest) -> Json | None:
+        """Compare a contract with that of the version that is live; None where nobody is."""
+        table = self._registry.table(new.name)
+        if table is None:
+            return None
+        rows = self._registry.versions(new.name)
+        live = next(row.manifest for row in rows if row.version == table.live)
+        found = compare_contracts(live, new)
+        return {"since": table.live, "verdict": found.verdict, "changes": list(found.sentences)}
 
     async def promote(
         self, request: Request, model: ModelName, wanted: Promotion | None = None

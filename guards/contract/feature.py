@@ -1,5 +1,6 @@
 """What one column of a model's rows may hold."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -115,6 +116,6 @@ class Feature(Settings):
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
-def serving(features: tuple[Feature, ...]) -> tuple[Feature, ...]:
-    """Leave out what is only there in training."""
-    return tuple(feature for feature in features if "serving" in feature.environments)
+def there(features: Sequence[Feature], environment: Environment) -> tuple[Feature, ...]:
+    """Leave out what is not there in an environment."""
+    return tuple(feature for feature in features if environment in feature.environments)

@@ -13,7 +13,7 @@ from gateway.cluster import free_ports
 
 COMMANDS = [
     "up", "pack", "register", "models", "status", "infer", "feedback", "promote", "rollback",
-    "drift", "demo",
+    "drift", "demo", "contract",
 ]  # fmt: skip
 
 

@@ -54,6 +54,7 @@ async def test_a_registered_bundle_is_deployed_and_routed(
         "previous": None,
         "dry_run": [],
         "acknowledged": 2,
+        "contract": None,
     }
     assert fleet.deployed == ["toy"]
     assert fleet.pushed == registry.tables()
@@ -108,6 +109,20 @@ async def test_a_shadow_is_pushed_and_the_evaluator_told(
     assert fleet.deployed == ["toy"]
     assert fleet.pushed[-1].shadow == "2"
     assert fleet.shadow_changes == 2
+
+
+async def test_a_registration_says_what_became_of_the_live_versions_contract(
+    client: httpx.AsyncClient, bundles: Bundles
+) -> None:
+    await register(client, bundles())
+
+    same = await register(client, bundles("2"), "shadow")
+    described = {"name": "x", "count": 2, "unit": "km"}
+    changed = await register(client, bundles("3", schema={"features": [described]}), "shadow")
+
+    assert same.json()["contract"] == {"since": "1", "verdict": "same", "changes": []}
+    assert changed.json()["contract"]["verdict"] == "breaking"
+    assert "x was in no unit and is in km" in changed.json()["contract"]["changes"]
 
 
 async def test_promotion_and_rollback_reach_the_replicas(

@@ -21,6 +21,7 @@ def make_bundle(
     width: int = 2,
     falls_back_to: tuple[str, ...] = (),
     outlier: dict[str, object] | None = None,
+    schema: dict[str, object] | None = None,
     key: SigningKey = KEY,
 ) -> Bundle:
     manifest = Manifest.model_validate(
@@ -33,7 +34,7 @@ def make_bundle(
                 "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
             },
             "fallback": [{"use": "version", "version": rung} for rung in falls_back_to],
-            "guards": {"outlier": outlier},
+            "guards": {"outlier": outlier, "schema": schema or {}},
         }
     )
     drawn = np.random.default_rng(0).normal(size=(300, width)).astype(np.float32)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guards.contract.feature import Feature, TextLimits, serving
+from guards.contract.feature import Feature, TextLimits, there
 from guards.schema import OnViolation, SchemaSettings
 
 
@@ -48,7 +48,7 @@ def test_what_is_only_there_in_training_is_not_asked_of_a_request() -> None:
     label = Feature(name="label", environments=("training",))
     age = Feature(name="age")
 
-    assert serving((age, label)) == (age,)
+    assert there((age, label), "serving") == (age,)
 
 
 def test_two_features_of_one_name_are_refused() -> None:
