@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -55,6 +56,8 @@ def started(*command: str) -> Iterator[None]:
                 break
         else:
             raise SystemExit(f"{' '.join(command)} ended with {process.wait()}")
+        # Ray prints a line per replica that dies: a full pipe would hold up its thread, and the end.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
         yield
     finally:
         process.terminate()

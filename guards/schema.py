@@ -169,8 +169,11 @@ class SchemaGuard:
 
     def _check_texts(self, feature: Feature, texts: NDArray[Any], findings: "_Findings") -> None:
         names = column_names((feature.name,), feature.count)
+        known = {str(category).encode() for category in feature.categories or ()}
         for row, values in enumerate(texts.reshape(len(texts), -1).tolist()):
             for column, value in enumerate(values):
+                if value in known:
+                    continue
                 for kind, expected in text_faults(value, feature):
                     if self._on.of(kind) == "impute":
                         expected += _replaced(feature)

@@ -38,14 +38,19 @@ class Condition(Settings):
             raise ValueError(f"{self.relation!r} takes right or value: one, and none if it is bare")
         if isinstance(self.value, str) and self.relation not in ("==", "!="):
             raise ValueError("a text can only be == or != to a value")
-        if not self.fields:
+        if not self.own_fields:
             raise ValueError("left and right name at least one field")
         return self
 
     @property
+    def own_fields(self) -> tuple[str, ...]:
+        """The fields that it compares."""
+        return (*_names(self.left), *_names(self.right))
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Every field that it names."""
-        return (*_names(self.left), *_names(self.right))
+        return self.own_fields
 
     def __str__(self) -> str:
         """Put it as people write it."""
@@ -64,7 +69,7 @@ class Rule(Condition):
     @property
     def fields(self) -> tuple[str, ...]:
         """Every field that it names, also in ``when``."""
-        return (*super().fields, *(() if self.when is None else self.when.fields))
+        return (*self.own_fields, *(() if self.when is None else self.when.fields))
 
     def __str__(self) -> str:
         """Put it as people write it."""
@@ -90,46 +95,55 @@ class RowRule:
 
     def broken(self, rows: Rows, texts: Texts) -> NDArray[np.bool_]:
         """Find the rows, (n,), that break it."""
-        says, holds = self._judge(self._rule, rows, texts)
-        broken = says & ~holds
-        if self._rule.when is not None and broken.any():
-            applies, is_case = self._judge(self._rule.when, rows, texts)
-            broken &= applies & is_case
+        holds = self._holds(self._rule, rows, texts)
+        if holds.all():
+            return np.zeros(len(rows), np.bool_)
+        broken = ~holds & self._says(self._rule, rows, texts)
+        if self._rule.when is not None:
+            broken &= self._says(self._rule.when, rows, texts)
+            broken &= self._holds(self._rule.when, rows, texts)
         return broken
 
-    def _judge(
-        self, condition: Condition, rows: Rows, texts: Texts
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Say of which rows the condition says something, and of which it holds."""
+    def _says(self, condition: Condition, rows: Rows, texts: Texts) -> NDArray[np.bool_]:
+        """Find the rows of which it says something: none of its fields is missing."""
+        said = np.ones(len(rows), np.bool_)
+        if condition.relation not in _BARE:
+            for name in condition.own_fields:
+                said &= self._present(name, rows, texts)
+        return said
+
+    def _holds(self, condition: Condition, rows: Rows, texts: Texts) -> NDArray[np.bool_]:
+        """Find the rows of which it holds, where it says something."""
         if condition.relation in _BARE:
             there = np.ones(len(rows), np.bool_)
-            for name in _names(condition.left):
+            for name in condition.own_fields:
                 there &= self._present(name, rows, texts)
-            every = np.ones(len(rows), np.bool_)
-            return every, there if condition.relation == "present" else ~there
+            return there if condition.relation == "present" else ~there
         if isinstance(condition.value, str):
-            return _judge_text(condition, texts)
-        left = self._sum(condition.left, rows)
-        if condition.value is not None:
-            right = np.full(len(rows), condition.value)
-        else:
-            right = self._sum(condition.right or (), rows)
-        return ~np.isnan(left - right), _compare(condition, left, right)
+            wanted = condition.value.encode()
+            values = texts[condition.own_fields[0]].ravel()
+            is_equal = np.array([value == wanted for value in values], np.bool_)
+            return is_equal if condition.relation == "==" else ~is_equal
+        gap = self._sum(condition.left, rows)
+        gap -= self._sum(condition.right, rows) if condition.value is None else condition.value
+        return _compare(condition, gap)
 
     def _present(self, name: str, rows: Rows, texts: Texts) -> NDArray[np.bool_]:
         if name in self._columns:
             return ~np.isnan(rows[:, self._columns[name]])
         return np.array([bool(value) for value in texts[name].ravel()], np.bool_)
 
-    def _sum(self, names: str | tuple[str, ...], rows: Rows) -> NDArray[np.float64]:
-        columns = [self._columns[name] for name in _names(names)]
-        return np.asarray(rows[:, columns].sum(axis=1, dtype=np.float64))
+    def _sum(self, names: str | tuple[str, ...] | None, rows: Rows) -> NDArray[np.float64]:
+        first, *others = (self._columns[name] for name in _names(names))
+        total = rows[:, first].astype(np.float64)
+        for column in others:
+            total += rows[:, column]
+        return total
 
 
-def _compare(
-    condition: Condition, left: NDArray[np.float64], right: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    gap, tolerance = left - right, condition.tolerance
+def _compare(condition: Condition, gap: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Compare left minus right with nothing, give or take the tolerance."""
+    tolerance = condition.tolerance
     if condition.relation in ("==", "!="):
         is_equal = np.abs(gap) <= tolerance
         return np.asarray(is_equal if condition.relation == "==" else ~is_equal)
@@ -137,16 +151,8 @@ def _compare(
     return np.asarray(_ORDER[condition.relation](gap, slack))
 
 
-def _judge_text(condition: Condition, texts: Texts) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    wanted = str(condition.value).encode()
-    values = texts[_names(condition.left)[0]].ravel()
-    says = np.array([bool(value) for value in values], np.bool_)
-    is_equal = np.array([value == wanted for value in values], np.bool_)
-    return says, is_equal if condition.relation == "==" else ~is_equal
-
-
 def _check_fields(condition: Condition, columns: Mapping[str, int], texts: Sequence[str]) -> None:
-    names = {*_names(condition.left), *_names(condition.right)}
+    names = set(condition.own_fields)
     if unknown := sorted(names - columns.keys() - set(texts)):
         raise ValueError(f"the rule {condition} names no single column: {unknown}")
     if condition.relation in _BARE:
