@@ -47,6 +47,7 @@ from gateway.registry.deaths import Deaths
 from gateway.registry.drift import DriftStore
 from gateway.registry.keys import ApiKeys, ensure_admin, local_signing_key, trusted_keys
 from gateway.registry.loop import LoopStore
+from gateway.registry.quality import QualityStore
 from gateway.registry.registry import Registry
 from gateway.serving.edge import ShortWay
 
@@ -191,6 +192,7 @@ class Gateway:
                 deaths=Deaths(config.database_url),
                 traffic=DriftStore(config.database_url),
                 loops=LoopStore(config.database_url),
+                expectations=QualityStore(config.database_url),
                 niceness=BACKGROUND,
             )
         )

@@ -115,6 +115,9 @@ class EvaluateSettings(Settings):
     loop_s: float = Field(
         30.0, gt=0, description="How often choices whose feedback is in are counted."
     )
+    quality_s: float = Field(
+        30.0, gt=0, description="How often expectations are looked at, and captured rows judged."
+    )
     alpha: float = Field(0.05, gt=0, lt=1, description="Error of the confidence sequences.")
 
 

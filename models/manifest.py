@@ -12,6 +12,7 @@ from guards.output.settings import OutputSettings
 from guards.schema import SchemaSettings
 from guards.settings import Settings
 from models.choice import check_choice
+from models.expectations import Expectations as Expectations
 from models.feedback_spec import FeedbackSpec, LoopSpec
 from models.runtime_spec import ArchitectureName as ArchitectureName
 from models.runtime_spec import ConstantRow as ConstantRow
@@ -20,6 +21,7 @@ from models.runtime_spec import RuntimeSpec as RuntimeSpec
 from models.signature import DTYPES as DTYPES
 from models.signature import Signature as Signature
 from models.signature import TensorSpec as TensorSpec
+from models.slice_spec import SliceSpec, check_slices
 
 # Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
 # (`$` ends the text, not a line: pydantic matches with the Rust engine.  And clients can read it.)
@@ -27,15 +29,6 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
-
-
-class Expectations(Settings):
-    """What the model promises; each is judged to hold, be violated, or be unknown."""
-
-    latency_ms: float = Field(100.0, gt=0, description="Budget of one request, guards included.")
-    availability: float = Field(0.999, gt=0, le=1, description="Share of requests answered.")
-    fallback_share: float | None = Field(None, ge=0, le=1, description="At most this share.")
-    accuracy: float | None = Field(None, ge=0, le=1, description="Share of labelled rows right.")
 
 
 class VersionRung(Settings):
@@ -150,6 +143,7 @@ class Manifest(Settings):
     explore: ExploreSettings = NoExplore()
     feedback: FeedbackSpec = FeedbackSpec()
     loop: LoopSpec = LoopSpec()
+    slices: tuple[SliceSpec, ...] = Field((), max_length=16)
     capture: Capture = Capture()
     provenance: Provenance = Provenance()
 
@@ -188,6 +182,7 @@ class Manifest(Settings):
         unknown = set(self.capture.redact) - {spec.name for spec in self.signature.inputs}
         if unknown:  # a slip of the pen here would record what must not be
             raise ValueError(f"capture.redact names no input: {sorted(unknown)}")
+        check_slices(self.slices, redacted=self.capture.redact)
         return self
 
     def _check_constants(self) -> None:

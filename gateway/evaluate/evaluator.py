@@ -8,39 +8,35 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
-import ray
-from ray.exceptions import RayError
-
 from gateway.config import Config
+from gateway.evaluate.alerts import AlertWatch
 from gateway.evaluate.drift import DriftWatch
 from gateway.evaluate.judge import Judge
 from gateway.evaluate.judgements import Judgements
 from gateway.evaluate.loop_watch import LoopWatch
 from gateway.evaluate.outage import OUTAGES
+from gateway.evaluate.quality_watch import QualityWatch
 from gateway.evaluate.receiver import Receiver
-from gateway.evaluate.shadow import ShadowModel
-from gateway.evaluate.shadows import Shadow, ShadowLostError, ShadowProcess, ShadowRef
+from gateway.evaluate.report import report
+from gateway.evaluate.shadow_process import RayShadow
+from gateway.evaluate.shadows import Shadow, ShadowProcess, ShadowRef
 from gateway.record.evidence import Evidence
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.drift import DriftStore
 from gateway.registry.loop import LoopStore
+from gateway.registry.quality import QualityStore
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from models.bundle import Bundle, open_verified
-from models.errors import ModelError
 
 log = logging.getLogger(__name__)
 
-SHADOW_CPUS = 0.1  # scheduling share: it works on what is left over
-LOAD_S = 120.0  # importing torch and starting CUDA on a busy machine took up to 30 s
-PREDICT_S = 60.0
 NS_PER_S = 10**9
 
 _T = TypeVar("_T")
@@ -74,6 +70,21 @@ class Evaluator:
             LoopStore(config.database_url),
             clock_ns=time.time_ns,
         )
+        quality = QualityStore(config.database_url)
+        self._alerts = AlertWatch(
+            self._registry,
+            lambda model: report(engine, self._registry, model, alpha=config.evaluate.alpha),
+            quality,
+            clock_s=time.time,
+        )
+        self._quality = QualityWatch(
+            engine,
+            self._registry,
+            self._evidence,
+            quality,
+            self._open_bundle,
+            alpha=config.evaluate.alpha,
+        )
         # Minutes of decisions at once: nothing may have to wait for it.
         self._loop_executor = ThreadPoolExecutor(1, thread_name_prefix="loop")
         # One thread for all else that waits for the database: writers would only queue there.
@@ -101,6 +112,13 @@ class Evaluator:
             self._keep(
                 "loop", self._loop.tick, every_s=settings.loop_s, executor=self._loop_executor
             )
+            self._keep(
+                "quality",
+                self._quality.tick,
+                every_s=settings.quality_s,
+                executor=self._loop_executor,
+            )
+            self._keep("alerts", self._alerts.tick, every_s=settings.quality_s)
             if not _runs(self._loops.get("follow")):
                 self._loops["follow"] = asyncio.create_task(self._follow())
 
@@ -211,65 +229,10 @@ class Evaluator:
     async def _launch(self, ref: ShadowRef) -> ShadowProcess:
         cache = self._config.bundle_cache_dir
         path = await asyncio.to_thread(self._registry.artifacts.fetch, ref.digest, cache)
-        return _RayShadow(path, ref.digest)
+        return RayShadow(path, ref.digest)
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-
-class _ShadowActor:
-    """A `ShadowModel` that loads when asked, so that a failure to is an error and not a death."""
-
-    def load(self, bundle_dir: Path, digest: str) -> int:
-        self._model = ShadowModel(bundle_dir, digest)
-        return os.getpid()
-
-    def predict(self, payloads: list[bytes]) -> list[list[float] | None]:
-        return self._model.predict(payloads)
-
-
-class _RayShadow:
-    """A shadow in a Ray worker of its own, which ends with the evaluator at the latest."""
-
-    def __init__(self, bundle_dir: Path, digest: str) -> None:
-        self._bundle = (bundle_dir, digest)
-        self._actor: Any = ray.remote(_ShadowActor).options(num_cpus=SHADOW_CPUS).remote()
-
-    async def load(self) -> int:
-        """Load the model; return the process id.
-
-        Raises:
-            ModelError: it does not load, or does not reproduce its golden rows.
-            ShadowLostError: the process died, or took too long.
-        """
-        pid: int = await _ask(self._actor.load.remote(*self._bundle), LOAD_S)
-        return pid
-
-    async def predict(self, payloads: Sequence[bytes]) -> list[list[float] | None]:
-        """Answer payloads.
-
-        Raises:
-            ShadowLostError: the process died, or took too long.
-        """
-        answers: list[list[float] | None] = await _ask(
-            self._actor.predict.remote(list(payloads)), PREDICT_S
-        )
-        return answers
-
-    def stop(self) -> None:
-        """Kill the worker."""
-        ray.kill(self._actor)
-
-
-async def _ask(reference: Any, timeout_s: float) -> Any:
-    try:
-        return await asyncio.wait_for(reference, timeout_s)
-    except TimeoutError as error:
-        raise ShadowLostError(f"it did not answer within {timeout_s:g} s") from error
-    except RayError as error:
-        if isinstance(error, ModelError):  # what the call raised, as Ray carries it over
-            raise
-        raise ShadowLostError(f"its process failed ({type(error).__name__})") from error
 
 
 def _runs(task: asyncio.Task[None] | None) -> bool:

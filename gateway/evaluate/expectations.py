@@ -27,8 +27,8 @@ class Expectation(Settings):
     state: State
     reason: str
     estimate: float | None
-    low: float
-    high: float
+    low: float | None  # None where nothing bounds it yet
+    high: float | None
 
 
 def judge_expectations(
@@ -51,18 +51,22 @@ def judge_expectations(
 
     asked = cells.where(is_for_live)
     accuracy = manifest.expectations.accuracy
-    own_rows = cells.where(lambda cell: cell.version == live and is_own(cell)).total().kept_rows
     judged = [_latency(manifest, asked, alpha), _availability(manifest, asked, alpha)]
     if manifest.expectations.fallback_share is not None:
         judged.append(_fallbacks(manifest.expectations.fallback_share, asked, alpha))
     if accuracy is not None:
         judgement = (
-            judge_at_least(accuracy, right.hits, right.n, alpha=alpha, total=own_rows)
+            judge_at_least(accuracy, right.hits, right.n, alpha=alpha, total=own_rows(cells, live))
             if answers_classes(manifest.signature)
-            else _unknown("the model answers numbers: accuracy is about classes")
+            else unknown("the model answers numbers: accuracy is about classes")
         )
         judged.append(expectation("accuracy", "ml", accuracy, judgement))
     return tuple(judged)
+
+
+def own_rows(cells: Cells, version: str) -> int:
+    """Count the rows that a version answered itself, and that may so have a label."""
+    return cells.where(lambda cell: cell.version == version and is_own(cell)).total().kept_rows
 
 
 def _latency(manifest: Manifest, asked: Cells, alpha: float) -> Expectation:
@@ -91,7 +95,8 @@ def _fallbacks(limit: float, asked: Cells, alpha: float) -> Expectation:
     return expectation("fallback_share", "operational", limit, judgement)
 
 
-def _unknown(reason: str) -> Judgement:
+def unknown(reason: str) -> Judgement:
+    """Say why it cannot be told."""
     return Judgement(State.UNKNOWN, reason, None, 0.0, 1.0)
 
 

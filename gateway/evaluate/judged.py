@@ -133,11 +133,16 @@ class Judged(NamedTuple):
 
 def _strange(reasons: str) -> int:
     """Count the rows that the outlier guard judged strange, of those whose p-value is kept."""
+    return sum(row < JUDGED_ROWS_MAX for row in strange_rows(reasons))
+
+
+def strange_rows(reasons: str) -> list[int]:
+    """List the rows that the outlier guard judged strange."""
     if not reasons:
-        return 0
+        return []
     by_row: dict[str, list[dict[str, Any]]] = msgspec.json.decode(reasons)
-    return sum(
-        int(row) < JUDGED_ROWS_MAX
-        and any(why["guard"] == "outlier" and why["kind"] != "guard_failed" for why in told)
+    return [
+        int(row)
         for row, told in by_row.items()
-    )
+        if any(why["guard"] == "outlier" and why["kind"] != "guard_failed" for why in told)
+    ]

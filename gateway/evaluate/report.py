@@ -11,19 +11,30 @@ from sqlalchemy import Connection, Engine
 from gateway.evaluate.cells import Cells, is_answer
 from gateway.evaluate.choice_log import window_of
 from gateway.evaluate.drift_report import DriftReport, MonitorReport
-from gateway.evaluate.expectations import NS_PER_MS, Expectation, judge_expectations
+from gateway.evaluate.expectations import (
+    NS_PER_MS,
+    Expectation,
+    judge_expectations,
+    own_rows,
+)
 from gateway.evaluate.feedback_report import FeedbackReport, read_feedback
 from gateway.evaluate.loop_expectations import judge_loop_expectations
 from gateway.evaluate.loop_report import LoopReport
+from gateway.evaluate.ml_expectations import judge_measures
+from gateway.evaluate.performance import MetricReport, measure_labelled
+from gateway.evaluate.quality_report import AlertReport, QualityReport
 from gateway.evaluate.tallies import Hits, ShadowTally, read_cells, read_labels, read_shadow
 from gateway.registry.database import reading
 from gateway.registry.drift import read_findings
 from gateway.registry.loop import read_loop
+from gateway.registry.quality import read_alerts, read_quality
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.confidence import confidence_sequence
 from guards.settings import Settings
 from models.traffic import MONITORED
+
+ALERTS = 20  # told of
 
 
 class Share(Settings):
@@ -83,6 +94,9 @@ class Report(Settings):
     drift: DriftReport | None  # of the live version; None before the first tick
     feedback: FeedbackReport | None  # rewards and confirmations; None where no version is live
     loop: LoopReport | None  # the last window; None where nothing is chosen, or none is over
+    performance: tuple[MetricReport, ...]  # of the live version's rows that have a label
+    quality: QualityReport | None  # of its captured rows; None before there are any
+    alerts: tuple[AlertReport, ...]  # the newest, those that began last first
 
 
 def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> Report:
@@ -103,11 +117,15 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         cells = read_cells(connection, model)
         right, unmatched = read_labels(connection, model)
         drift = None if table is None else _drift(connection, model, table.live)
-        feedback = loop = None
+        feedback = loop = quality = None
+        performance: tuple[MetricReport, ...] = ()
         if table is not None:
             spec = registered[table.live].feedback
             feedback = read_feedback(connection, model, spec, window_of(spec))
             loop = _loop(connection, model)
+            performance = measure_labelled(connection, registered[table.live], alpha=alpha)
+            quality = _quality(connection, model, table.live)
+        alerts = tuple(map(AlertReport.of, read_alerts(connection, model, last=ALERTS)))
         shadow = None
         if table is not None and table.shadow is not None:
             tally = read_shadow(connection, model, table.shadow, live=table.live)
@@ -126,6 +144,15 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
             alpha=alpha,
         )
         live = registered[table.live]
+        expectations += judge_measures(
+            live,
+            {
+                one.metric: one.measured
+                for one in (*performance, *(quality.scored if quality else ()))
+            },
+            quality.slices if quality else (),
+            own_rows=own_rows(cells, table.live),
+        )
         if live.explore.kind != "none":
             expectations += judge_loop_expectations(loop, live.loop, alpha=alpha)
     total = cells.total()
@@ -143,12 +170,24 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         drift=drift,
         feedback=feedback,
         loop=loop,
+        performance=performance,
+        quality=quality,
+        alerts=alerts,
     )
 
 
 def _loop(connection: Connection, model: str) -> LoopReport | None:
     told = read_loop(connection, model)
     return None if told is None else LoopReport.model_validate_json(told)
+
+
+def _quality(connection: Connection, model: str, version: str) -> QualityReport | None:
+    told = read_quality(connection, model, version)
+    return None if told is None else QualityReport.model_validate_json(told)
+
+
+def _scored(quality: QualityReport | None) -> tuple[MetricReport, ...]:
+    return () if quality is None else quality.scored
 
 
 def _drift(connection: Connection, model: str, version: str) -> DriftReport | None:

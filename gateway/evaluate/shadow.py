@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.dying import end_process
-from gateway.record.decision import JUDGED_ROWS_MAX, Payload, Tensor
+from gateway.evaluate.payloads import array_of
+from gateway.record.decision import JUDGED_ROWS_MAX, Payload
 from models.bundle import load_guards, open_verified
-from models.bytes_tensor import cut_elements
 from models.errors import NotTextError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows, text_tensors
 from models.imputation import impute
@@ -65,7 +65,7 @@ class ShadowModel:
         try:
             if isinstance(payload, bytes):
                 payload = _payloads.decode(payload)
-            arrays = {tensor.name: _array(tensor) for tensor in payload.inputs}
+            arrays = {tensor.name: array_of(tensor) for tensor in payload.inputs}
         except (msgspec.DecodeError, KeyError, ValueError):
             return None
         specs = self._signature.inputs
@@ -97,12 +97,6 @@ class ShadowModel:
         stops = np.cumsum([_rows(one) for one in inputs])
         parts = np.split(values, stops[:-1])
         return [part[:JUDGED_ROWS_MAX].tolist() for part in parts]
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    if tensor.datatype == "BYTES":
-        return cut_elements(tensor.data, tensor.shape)
-    return np.frombuffer(tensor.data, DTYPES[tensor.datatype]).reshape(tensor.shape)
 
 
 def _rows(inputs: _Inputs) -> int:

@@ -45,7 +45,7 @@ def read_labels(connection: Connection, model: str) -> tuple[Mapping[str, Hits],
     Returns:
         Right and labelled rows by version, and the labels that found no prediction (yet).
     """
-    latest = _latest_labels(model)
+    latest = latest_labels(model)
     predictions, requests = tables.predictions.c, tables.requests.c
     of_row = and_(
         predictions.model == model,
@@ -127,7 +127,7 @@ def _read_agreement(connection: Connection, model: str, version: str, *, live: s
 
 def _read_correct(connection: Connection, model: str, version: str) -> Hits:
     shadow = tables.shadow_predictions.c
-    latest = _latest_labels(model)
+    latest = latest_labels(model)
     query = (
         select(count_if(shadow.predicted == latest.c.label), func.count())
         .select_from(latest)
@@ -144,7 +144,7 @@ def _read_correct(connection: Connection, model: str, version: str) -> Hits:
     return _hits(connection.execute(query).one())
 
 
-def _latest_labels(model: str) -> Subquery:
+def latest_labels(model: str) -> Subquery:
     """Of several labels for one row, the one observed last; of those, the last revision."""
     table = tables.labels.c
     order = func.row_number().over(

@@ -12,6 +12,11 @@ from typing import Self
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from gateway.record.decision import Decision
+from gateway.record.expectation_signal import (
+    NO_EXPECTATIONS,
+    ExpectationBook,
+    ExpectationMetrics,
+)
 from gateway.record.keep import REASONS
 from gateway.record.loop_signal import NO_LOOPS, LoopBook, LoopMetrics
 from gateway.record.traffic import DriftSignal
@@ -71,9 +76,16 @@ class _Family:
 class Metrics:
     """All metrics of one recorder, in a registry of their own."""
 
-    def __init__(self, *, lag_s: Callable[[], float], loops: LoopBook = NO_LOOPS) -> None:
+    def __init__(
+        self,
+        *,
+        lag_s: Callable[[], float],
+        loops: LoopBook = NO_LOOPS,
+        expectations: ExpectationBook = NO_EXPECTATIONS,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(LoopMetrics(loops))
+        self.registry.register(ExpectationMetrics(expectations))
         self._families: dict[tuple[str, str], _Family] = {}
         self._instruments = _Instruments.register(self.registry)
         instruments = self._instruments

@@ -21,6 +21,7 @@ import msgspec
 from gateway.config import MIB, RecordSettings
 from gateway.record.decision import Decision, decode
 from gateway.record.evidence import Evidence
+from gateway.record.expectation_signal import NO_EXPECTATIONS, ExpectationBook
 from gateway.record.exporters import open_outlets
 from gateway.record.keep import Keeper
 from gateway.record.lock import FileLock
@@ -76,6 +77,7 @@ class Recorder:
         deaths: DeathBook,
         traffic: TrafficBook,
         loops: LoopBook = NO_LOOPS,
+        expectations: ExpectationBook = NO_EXPECTATIONS,
         niceness: int = 0,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -85,7 +87,7 @@ class Recorder:
         self._poll_s = settings.poll_ms / 1000
         self._clock_ns = clock_ns
         self._evidence = Evidence(evidence_url, clock_ns=clock_ns)
-        self._metrics = Metrics(lag_s=self._lag_s, loops=loops)
+        self._metrics = Metrics(lag_s=self._lag_s, loops=loops, expectations=expectations)
         self._server = MetricsServer(self._metrics.registry, port=settings.metrics_port)
         self._keeper = Keeper(settings, clock_s=time.monotonic)
         self._outlets = open_outlets(evaluator_endpoint, self._settle_spans)

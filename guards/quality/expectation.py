@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from guards.quality.confidence import confidence_sequence
+from guards.quality.measured import Measured
 
 
 class State(StrEnum):
@@ -21,8 +24,8 @@ class Judgement:
     state: State
     reason: str
     estimate: float | None  # None without any outcome
-    low: float
-    high: float
+    low: float | None  # None where nothing bounds it yet
+    high: float | None
 
 
 def judge_at_least(
@@ -72,6 +75,43 @@ def judge_at_most(
     state = _state(holds=high <= limit, violated=low > limit)
     reason = _reason(successes, n, target=limit, interval=(low, high), total=total, of=outcome)
     return Judgement(state, reason, successes / n if n else None, low, high)
+
+
+def judge_measured(
+    target: float, measured: Measured, *, larger_is_better: bool, total: int | None = None
+) -> Judgement:
+    """Judge whether a metric keeps to its target: the least allowed, or the most.
+
+    As `judge_at_least`, with the interval that came with the metric; while nothing bounds it,
+    the state is *unknown*.
+
+    Args:
+        target: What was promised.
+        measured: The metric of the labelled rows.
+        larger_is_better: Whether the target is the least or the most allowed.
+        total: Predictions that could have a label; said while there is none.
+    """
+    n, low, high = measured.n, measured.low, measured.high
+    if n == 0:
+        return Judgement(State.UNKNOWN, no_labels(total), None, None, None)
+    if not np.isfinite(measured.estimate):
+        reason = f"{measured.metric} is not defined for these {n:,} labels"
+        return Judgement(State.UNKNOWN, reason, None, None, None)
+    if not np.isfinite(low + high):
+        reason = f"{measured.estimate:.3f} of {n:,} labels, too few for an interval"
+        return Judgement(State.UNKNOWN, reason, measured.estimate, None, None)
+    holds, violated = (
+        (low >= target, high < target) if larger_is_better else (high <= target, low > target)
+    )
+    said = f"{measured.estimate:.3f} of {n:,} labels; interval {low:.3f}-{high:.3f}"
+    relation = "is below" if high < target else "is above" if low > target else "includes"
+    state = _state(holds=holds, violated=violated)
+    return Judgement(state, f"{said} {relation} {target:g}", measured.estimate, low, high)
+
+
+def no_labels(total: int | None) -> str:
+    """Say that nobody has said yet what was true."""
+    return "no labels yet" if total is None else f"no labels yet: 0 of {total:,}"
 
 
 def _state(*, holds: bool, violated: bool) -> State:
