@@ -19,6 +19,7 @@ from gateway.command import (
     tell,
 )
 from gateway.contracts import contracts
+from gateway.quality_commands import quality
 
 app = typer.Typer(
     help="Serve predictive models with the guardrails built in.",
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(contracts, name="contract")
+app.command()(quality)
 
 
 @app.command()

@@ -1,0 +1,87 @@
+"""What commands print about quality: measures by labels, slices, and alerts."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gateway.printing import expectations_table
+
+Json = dict[str, Any]
+SHOWN_SLICES = 20
+
+
+def print_quality(report: Json) -> None:
+    """Print what labels, and what answers without labels, say of the live version."""
+    console = Console()
+    console.print(
+        f"[bold]{report['model']}[/bold]  version {report['live'] or '-'}", highlight=False
+    )
+    quality = report["quality"]
+    promised = [found for found in report["expectations"] if found["kind"] == "ml"]
+    if promised:
+        console.print(expectations_table(promised))
+    measured = [*report["performance"], *(quality["scored"] if quality else ())]
+    console.print(metrics_table(measured) if measured else "no labels yet", highlight=False)
+    if quality:
+        sampled = f"captured rows: {quality['rows']}, of which {quality['labelled']} have a label"
+        console.print(sampled, highlight=False)
+        if quality["slices"]:
+            console.print(slices_table(quality["slices"][:SHOWN_SLICES]))
+    if report["alerts"]:
+        console.print(alerts_table(report["alerts"]))
+
+
+def metrics_table(measured: list[Json]) -> Table:
+    """Lay out measures of right and wrong."""
+    table = Table("measure", "labels", "estimate", "at any look")
+    for found in measured:
+        table.add_row(found["metric"], str(found["n"]), _figure(found["estimate"]), ends(found))
+    return table
+
+
+def slices_table(slices: list[Json]) -> Table:
+    """Lay out slices, the surely worst first."""
+    table = Table("slice", "value", "measure", "labels", "estimate", "at any look, all slices")
+    for found in slices:
+        metric = found["metric"]
+        table.add_row(
+            found["by"],
+            found["value"],
+            metric["metric"],
+            str(metric["n"]),
+            _figure(metric["estimate"]),
+            ends(metric),
+        )
+    return table
+
+
+def alerts_table(alerts: list[Json]) -> Table:
+    """Lay out alerts, those that began last first."""
+    table = Table("alert", "version", "since", "until", "why")
+    for alert in alerts:
+        is_open = alert["until_s"] is None
+        table.add_row(
+            f"[red]{alert['expectation']}[/]" if is_open else alert["expectation"],
+            alert["version"],
+            _time(alert["since_s"]),
+            "-" if is_open else _time(alert["until_s"]),
+            alert["reason"],
+        )
+    return table
+
+
+def ends(found: Json) -> str:
+    """Write an interval; "-" where nothing bounds it yet."""
+    if found["low"] is None or found["high"] is None:
+        return "-"
+    return f"{found['low']:.4f} to {found['high']:.4f}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(" ", "seconds")
