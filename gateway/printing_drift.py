@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 Json = dict[str, Any]
+SHOWN_CLASSES = 10
 _COLUMNS = {  # of a channel: the name people know it by
     "n": "values",
     "missing_share": "missing",
@@ -30,6 +31,9 @@ def print_drift(model: str, drift: Json | None) -> None:
     for monitor in drift["monitors"]:
         console.print(channels_table(monitor))
     console.print(drift["assumption"], highlight=False)
+    if drift["prior"]:
+        console.print(prior_table(drift["prior"]))
+        console.print(f"assumes that {drift['prior'][0]['assumption']}", highlight=False)
 
 
 def drift_table(drift: Json) -> Table:
@@ -63,6 +67,27 @@ def channels_table(monitor: Json) -> Table:
             f"{channel['weight']:.3f}",
             *(_figure(channel[field]) for field in _COLUMNS),
         )
+    return table
+
+
+def prior_table(prior: list[Json]) -> Table:
+    """Lay out how much more often each class comes than it did; of many, those that shifted."""
+    table = Table("class", "method", "times as often", "interval", "", title="class frequencies")
+    for told in prior:
+        if told["refused"]:
+            table.add_row("-", told["method"], "refused", "-", told["refused"])
+        shown = told["classes"]
+        if len(shown) > SHOWN_CLASSES:
+            shown = [one for one in shown if one["shifted"]]
+        for one in shown:
+            high = "inf" if one["high"] is None else f"{one['high']:.3g}"
+            table.add_row(
+                str(one["label"]),
+                told["method"],
+                f"{one['ratio']:.3g}",
+                f"{one['low']:.3g} to {high}",
+                "[yellow]shifted[/]" if one["shifted"] else "",
+            )
     return table
 
 

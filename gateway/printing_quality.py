@@ -27,6 +27,8 @@ def print_quality(report: Json) -> None:
     if quality:
         sampled = f"captured rows: {quality['rows']}, of which {quality['labelled']} have a label"
         console.print(sampled, highlight=False)
+        if quality["estimated"]:
+            console.print(estimates_table(quality["estimated"]))
         if quality["slices"]:
             console.print(slices_table(quality["slices"][:SHOWN_SLICES]))
     if report["alerts"]:
@@ -38,6 +40,22 @@ def metrics_table(measured: list[Json]) -> Table:
     table = Table("measure", "labels", "estimate", "at any look")
     for found in measured:
         table.add_row(found["metric"], str(found["n"]), _figure(found["estimate"]), ends(found))
+    return table
+
+
+def estimates_table(estimated: Json) -> Table:
+    """Lay out what quality probably is without labels, and what each estimate assumes."""
+    spread = f"{estimated['low']:.4f} to {estimated['high']:.4f}"
+    strange = estimated["strange_share"]
+    doubt = "" if strange is None else f"; no support for the {strange:.4f} that are strange"
+    title = (
+        f"{estimated['metric']} without labels: {spread}, of {estimated['rows']} rows{doubt} "
+        f"({estimated['held_out']:.4f} on {estimated['held_out_rows']} held-out rows)"
+    )
+    table = Table("estimate", estimated["metric"], "assumes that", title=title)
+    for one in estimated["estimates"]:
+        value = "refused" if one["value"] is None else f"{one['value']:.4f}"
+        table.add_row(one["method"], value, one["assumption"])
     return table
 
 

@@ -25,6 +25,7 @@ from guards.stress.power import PowerCard
 from guards.verdict import Rows
 from models.bytes_tensor import from_fixed
 from models.errors import ArtifactError, BundleError, ManifestError
+from models.held_out import HeldOut
 from models.manifest import Manifest
 from models.mapped import map_arrays
 from models.model_yaml import parse_manifest
@@ -41,6 +42,7 @@ REFERENCE_FILE = "reference.npz"
 GOLDEN_FILE = "golden.npz"
 ENVIRONMENT_FILE = "environment.json"
 CALIBRATION_FILE = "calibration.npz"  # absent where no held-out row had a label
+HELD_OUT_FILE = "held_out.npz"  # absent where no held-out row had a label, and before it
 DRIFT_FILE = "drift.npz"  # absent in bundles made before it
 POWER_FILE = "power.json"  # absent where a model takes no numbers, and in bundles made before it
 REQUIRED_FILES = (MANIFEST_FILE, GUARDS_FILE, REFERENCE_FILE, GOLDEN_FILE, ENVIRONMENT_FILE)
@@ -231,6 +233,21 @@ def load_watched(bundle: Bundle) -> Watched | None:
         return Watched.from_arrays(_load_arrays(bundle, DRIFT_FILE))
     except (KeyError, ValueError, IndexError, TypeError) as error:
         problem = f"{DRIFT_FILE} does not hold the reference of the drift monitors"
+        raise BundleError(bundle.path.name, problem) from error
+
+
+def load_held_out(bundle: Bundle) -> HeldOut | None:
+    """Read what is known of held-out rows; None where nobody labelled them.
+
+    Raises:
+        BundleError: the file does not hold it.
+    """
+    if HELD_OUT_FILE not in bundle.digests:
+        return None
+    try:
+        return HeldOut.from_arrays(_load_arrays(bundle, HELD_OUT_FILE))
+    except (KeyError, ValueError) as error:
+        problem = f"{HELD_OUT_FILE} does not hold labelled rows"
         raise BundleError(bundle.path.name, problem) from error
 
 

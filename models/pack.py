@@ -23,6 +23,7 @@ from models.bundle import (
     ENVIRONMENT_FILE,
     GOLDEN_FILE,
     GUARDS_FILE,
+    HELD_OUT_FILE,
     MANIFEST_FILE,
     POWER_FILE,
     REFERENCE_FILE,
@@ -39,6 +40,7 @@ from models.contract import infer_contract
 from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
 from models.features import feature_rows, text_tensors
+from models.held_out import keep_held_out
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.mapped import save_mapped
 from models.model_yaml import render_manifest
@@ -50,6 +52,7 @@ from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime, Tensors
 from models.seal import digest_files, seal
 from models.signing import SigningKey, TrustedKeys
+from models.slices import slice_values
 from models.traffic import fit_watched
 
 REFERENCE_ROWS = 2048  # what monitors compare traffic with; more rows no longer change a histogram
@@ -89,7 +92,8 @@ def pack(
         rungs: Where each file of the ladder's model rungs lies, by its name in the manifest.
         feature_names: One per column of `feature_rows`; after the tensors if empty.
         reference_labels: Shape (n,), the labels of ``reference``.
-        held_out_labels: Shape (n,), the classes of ``held_out``; they calibrate the confidence.
+        held_out_labels: Shape (n,), what is true of ``held_out``; they calibrate the confidence,
+            and label-free estimates of quality start from them.
         golden_rows: How many held-out rows must reproduce from now on.
         power_budget: What may be spent on measuring how much the guards notice.
         seed: Chooses the rows that are kept.
@@ -112,6 +116,10 @@ def pack(
         manifest = _fit_guards(
             manifest, reference, held_out, draft=draft, runtime=runtime, names=feature_names
         )
+        slice_values(manifest, held_out)  # refuses slices by what is not there
+        if held_out_labels is not None:
+            rng = np.random.default_rng(seed)
+            _save_held_out(draft, manifest, runtime, held_out, labels=held_out_labels, rng=rng)
         _save_calibration(draft, manifest, runtime, held_out, labels=held_out_labels)
         (draft / MANIFEST_FILE).write_bytes(render_manifest(manifest))
         unsealed = Bundle(draft, manifest, "", digest_files(draft))
@@ -294,6 +302,24 @@ def _save_golden(
     features = {"features": feature_rows(inputs, signature)}
     outputs = {golden_group(rung): _predict(runtime, inputs) for rung, runtime in models.items()}
     _save_arrays(draft / GOLDEN_FILE, features, input=inputs, **outputs)
+
+
+def _save_held_out(
+    draft: Path,
+    manifest: Manifest,
+    runtime: Runtime,
+    held_out: Tensors,
+    *,
+    labels: NDArray[Any],
+    rng: np.random.Generator,
+) -> None:
+    """Keep what label-free estimates start from."""
+    if labels.shape != (len(next(iter(held_out.values()))),):
+        raise ValueError("there must be one label per held-out row")
+    outputs = _predict(runtime, held_out)
+    kept = keep_held_out(manifest.signature, held_out, outputs, labels, rng=rng)
+    if kept is not None:
+        _save_arrays(draft / HELD_OUT_FILE, kept.to_arrays())
 
 
 def _save_calibration(

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from gateway.evaluate.judged import strange_rows
 from gateway.evaluate.payloads import array_of
 from gateway.record.decision import JUDGED_ROWS_MAX, Decision, Payload
-from models.features import feature_rows
-from models.manifest import Manifest, Signature
+from models.held_out import known_features
+from models.manifest import Manifest
 from models.output_layout import class_reading
 from models.slice_spec import PREDICTED
 from models.slices import slice_values
-
-WIDEST_FEATURES = 64  # columns up to which a density ratio is fitted on features
 
 Floats = NDArray[np.float64]
 Key = tuple[str, int]  # prediction id and row
@@ -86,6 +84,7 @@ def _read(decision: Decision, payload: Payload, manifest: Manifest) -> Captured:
     outputs = {tensor.name: array_of(tensor) for tensor in payload.outputs}
     n = min(len(decision.predicted), JUDGED_ROWS_MAX)
     predicted = np.array(decision.predicted[:n], np.float64)
+    features = known_features(inputs, signature)
     slices = {by: values[:n] for by, values in slice_values(manifest, inputs).items()}
     reading = class_reading(signature.answer)
     probabilities = None
@@ -100,17 +99,7 @@ def _read(decision: Decision, payload: Payload, manifest: Manifest) -> Captured:
         np.full(n, decision.arrived_ns),
         predicted,
         probabilities,
-        watched_features(inputs, signature, n),
+        None if features is None else features[:n],
         np.isin(np.arange(n), list(strange_rows(decision.reasons))),
         slices,
     )
-
-
-def watched_features(inputs: Mapping[str, Any], signature: Signature, n: int) -> Floats | None:
-    """Lay out the features of ``n`` rows, what is missing as 0; None where inputs are redacted."""
-    if not 0 < signature.feature_width <= WIDEST_FEATURES:
-        return None
-    if any(spec.name not in inputs for spec in signature.numeric_inputs):
-        return None
-    rows = feature_rows(inputs, signature)[:n]
-    return np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)

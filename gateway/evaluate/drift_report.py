@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from gateway.evaluate.prior import PriorReport
 from guards.settings import Settings
 
 ASSUMPTION = (
@@ -53,4 +54,5 @@ class DriftReport(Settings):
 
     version: str
     monitors: tuple[MonitorReport, ...]
+    prior: tuple[PriorReport, ...] = ()  # of the classes; none without labelled held-out rows
     assumption: str = ASSUMPTION

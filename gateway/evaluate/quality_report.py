@@ -4,6 +4,7 @@ Made by the evaluator from the captured requests of the live version: the newest
 sample of its traffic (``capture.share``).
 """
 
+from gateway.evaluate.estimated import EstimatedReport
 from gateway.evaluate.performance import MetricReport
 from gateway.registry.quality import Alert
 from guards.settings import Settings
@@ -27,6 +28,7 @@ class QualityReport(Settings):
     until_s: float
     scored: tuple[MetricReport, ...] = ()  # of the probabilities, where there are labels
     slices: tuple[SliceReport, ...] = ()  # the surely worst first
+    estimated: EstimatedReport | None = None  # None without labelled held-out rows in the bundle
 
 
 class AlertReport(Settings):

@@ -2,13 +2,17 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from gateway.evaluate.captured import Captured, Key
+from gateway.evaluate.estimated import estimate_quality
 from gateway.evaluate.labels import Label, read_labels_of
 from gateway.evaluate.performance import MetricReport
+from gateway.evaluate.prior import PriorReport, judge_prior
 from gateway.evaluate.quality_report import QualityReport, SliceReport
 from gateway.evaluate.window import Window
 from gateway.record.evidence import Evidence
@@ -18,12 +22,17 @@ from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.measured import measure_slices
 from guards.quality.scored_measured import measure_scored
-from models.bundle import Bundle
+from models.bundle import Bundle, load_held_out
+from models.errors import ModelError
+from models.held_out import HeldOut, is_class
 from models.manifest import Manifest
 from models.prediction import answers_classes
 
 NS_PER_S = 10**9
 SHOWN_SLICES = 50
+PRIOR_SHARE = 0.5  # of the window: bootstraps take seconds, so not at every look
+
+_priors = TypeAdapter(tuple[PriorReport, ...])
 
 log = logging.getLogger(__name__)
 
@@ -47,36 +56,71 @@ class QualityWatch:
         self._store = store
         self._open_bundle = open_bundle  # digest -> verified bundle
         self._alpha = alpha
-        self._windows: dict[tuple[str, str], Window] = {}
+        self._watched: dict[tuple[str, str], _Watched] = {}
 
     def tick(self) -> int:
         """Look at every live version; return how many have captured rows."""
         tables = self._registry.tables()
         live = {(table.model, table.live) for table in tables}
-        self._windows = {key: window for key, window in self._windows.items() if key in live}
+        self._watched = {key: one for key, one in self._watched.items() if key in live}
         return sum(self._look(table) for table in tables)
 
     def _look(self, table: RoutingTable) -> bool:
-        rows = self._registry.versions(table.model)
-        manifest = next(row.manifest for row in rows if row.version == table.live)
         key = (table.model, table.live)
-        if key not in self._windows:
-            self._windows[key] = Window(self._engine, self._evidence, manifest)
-        window = self._windows[key]
-        window.advance()
-        captured = window.captured
+        watched = self._watched.get(key) or self._begin(table)
+        self._watched[key] = watched
+        watched.unjudged += watched.window.advance()
+        captured = watched.window.captured
         if captured is None:
             return False
         with reading(self._engine) as connection:
             ids = list(dict.fromkeys(prediction for prediction, _ in captured.keys))
             labels = read_labels_of(connection, table.model, ids)
-        report = report_captured(manifest, captured, labels, alpha=self._alpha)
-        self._store.keep(*key, report.model_dump_json())
+        report = report_captured(
+            watched.manifest, captured, labels, held_out=watched.held_out, alpha=self._alpha
+        )
+        if watched.unjudged >= PRIOR_SHARE * len(captured):
+            watched.prior = self._judge_prior(watched, captured)
+            watched.unjudged = 0
+        prior = _priors.dump_json(watched.prior).decode()
+        self._store.keep(*key, report.model_dump_json(), prior=prior)
         return True
+
+    def _begin(self, table: RoutingTable) -> "_Watched":
+        rows = self._registry.versions(table.model)
+        row = next(row for row in rows if row.version == table.live)
+        held_out = None
+        try:
+            held_out = load_held_out(self._open_bundle(row.digest))
+        except ModelError as error:
+            log.warning("no estimates for version %s of %s: %s", row.version, row.model, error)
+        window = Window(self._engine, self._evidence, row.manifest)
+        return _Watched(row.manifest, window, held_out)
+
+    def _judge_prior(self, watched: "_Watched", captured: Captured) -> tuple[PriorReport, ...]:
+        if watched.held_out is None or watched.held_out.classes is None:
+            return ()
+        return judge_prior(watched.held_out.classes, captured, alpha=self._alpha)
+
+
+@dataclass
+class _Watched:
+    """One live version.  Only `QualityWatch` changes it."""
+
+    manifest: Manifest
+    window: Window
+    held_out: HeldOut | None
+    unjudged: int = 0  # rows since the frequencies of classes were compared last
+    prior: tuple[PriorReport, ...] = ()
 
 
 def report_captured(
-    manifest: Manifest, captured: Captured, labels: Mapping[Key, Label], *, alpha: float
+    manifest: Manifest,
+    captured: Captured,
+    labels: Mapping[Key, Label],
+    *,
+    held_out: HeldOut | None,
+    alpha: float,
 ) -> QualityReport:
     """Say what captured rows tell.
 
@@ -84,6 +128,7 @@ def report_captured(
         manifest: Of their version.
         captured: At least one row.
         labels: Of some of them.
+        held_out: What estimates without labels start from.
         alpha: Accepted chance that an interval ever misses.
     """
     is_labelled = np.array([key in labels for key in captured.keys])
@@ -97,6 +142,7 @@ def report_captured(
         until_s=float(captured.arrived_ns.max() / NS_PER_S),
         scored=_scored(known, values, alpha),
         slices=_sliced(manifest, known, values, alpha),
+        estimated=estimate_quality(manifest, held_out, captured),
     )
 
 
@@ -109,11 +155,6 @@ def _scored(known: Captured, labels: np.ndarray, alpha: float) -> tuple[MetricRe
         return ()
     found = measure_scored(known.probabilities[fits], labels[fits].astype(np.int64), alpha=alpha)
     return tuple(map(MetricReport.of, found))
-
-
-def is_class(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Tell which labels, (n,), are the index of a class."""
-    return np.asarray((labels == np.rint(labels)) & (labels >= 0) & (labels < classes))
 
 
 def _sliced(

@@ -18,16 +18,17 @@ from gateway.evaluate.expectations import (
     own_rows,
 )
 from gateway.evaluate.feedback_report import FeedbackReport, read_feedback
+from gateway.evaluate.known import Known, judge_known, read_known
 from gateway.evaluate.loop_expectations import judge_loop_expectations
 from gateway.evaluate.loop_report import LoopReport
-from gateway.evaluate.ml_expectations import judge_measures
-from gateway.evaluate.performance import MetricReport, measure_labelled
+from gateway.evaluate.performance import MetricReport
+from gateway.evaluate.prior import PriorReport
 from gateway.evaluate.quality_report import AlertReport, QualityReport
 from gateway.evaluate.tallies import Hits, ShadowTally, read_cells, read_labels, read_shadow
 from gateway.registry.database import reading
 from gateway.registry.drift import read_findings
 from gateway.registry.loop import read_loop
-from gateway.registry.quality import read_alerts, read_quality
+from gateway.registry.quality import read_alerts
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.confidence import confidence_sequence
@@ -116,15 +117,14 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
     with reading(engine) as connection:
         cells = read_cells(connection, model)
         right, unmatched = read_labels(connection, model)
-        drift = None if table is None else _drift(connection, model, table.live)
-        feedback = loop = quality = None
-        performance: tuple[MetricReport, ...] = ()
+        drift = feedback = loop = None
+        known = Known()
         if table is not None:
             spec = registered[table.live].feedback
             feedback = read_feedback(connection, model, spec, window_of(spec))
             loop = _loop(connection, model)
-            performance = measure_labelled(connection, registered[table.live], alpha=alpha)
-            quality = _quality(connection, model, table.live)
+            known = read_known(connection, registered[table.live], alpha=alpha)
+            drift = _drift(connection, model, table.live, known.prior)
         alerts = tuple(map(AlertReport.of, read_alerts(connection, model, last=ALERTS)))
         shadow = None
         if table is not None and table.shadow is not None:
@@ -144,15 +144,7 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
             alpha=alpha,
         )
         live = registered[table.live]
-        expectations += judge_measures(
-            live,
-            {
-                one.metric: one.measured
-                for one in (*performance, *(quality.scored if quality else ()))
-            },
-            quality.slices if quality else (),
-            own_rows=own_rows(cells, table.live),
-        )
+        expectations = judge_known(live, known, expectations, own_rows=own_rows(cells, table.live))
         if live.explore.kind != "none":
             expectations += judge_loop_expectations(loop, live.loop, alpha=alpha)
     total = cells.total()
@@ -170,8 +162,8 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         drift=drift,
         feedback=feedback,
         loop=loop,
-        performance=performance,
-        quality=quality,
+        performance=known.performance,
+        quality=known.quality,
         alerts=alerts,
     )
 
@@ -181,21 +173,14 @@ def _loop(connection: Connection, model: str) -> LoopReport | None:
     return None if told is None else LoopReport.model_validate_json(told)
 
 
-def _quality(connection: Connection, model: str, version: str) -> QualityReport | None:
-    told = read_quality(connection, model, version)
-    return None if told is None else QualityReport.model_validate_json(told)
-
-
-def _scored(quality: QualityReport | None) -> tuple[MetricReport, ...]:
-    return () if quality is None else quality.scored
-
-
-def _drift(connection: Connection, model: str, version: str) -> DriftReport | None:
+def _drift(
+    connection: Connection, model: str, version: str, prior: tuple[PriorReport, ...]
+) -> DriftReport | None:
     found = read_findings(connection, model, version)
     told = tuple(
         MonitorReport.model_validate_json(found[name]) for name in MONITORED if name in found
     )
-    return DriftReport(version=version, monitors=told) if told else None
+    return DriftReport(version=version, monitors=told, prior=prior) if told or prior else None
 
 
 def _live_since(registry: Registry, table: RoutingTable) -> int:

@@ -33,6 +33,7 @@ reports = Table(
     Column("model", String(63), primary_key=True),
     Column("version", String(63), primary_key=True),
     Column("report", Text, nullable=False),  # JSON
+    Column("prior", Text, nullable=False),  # JSON, a list
 )
 
 states = Table(
@@ -81,12 +82,12 @@ class QualityStore:
     def _engine(self) -> Engine:
         return open_database(self._url)
 
-    def keep(self, model: str, version: str, report: str) -> None:
-        """Keep the report on a version, in place of the one before."""
+    def keep(self, model: str, version: str, report: str, *, prior: str) -> None:
+        """Keep the report on a version and on its classes, in place of those before."""
         of_it = (reports.c.model == model, reports.c.version == version)
         with self._engine.begin() as connection:
             connection.execute(delete(reports).where(*of_it))
-            row = {"model": model, "version": version, "report": report}
+            row = {"model": model, "version": version, "report": report, "prior": prior}
             connection.execute(reports.insert().values(row))
 
     def note(
@@ -143,11 +144,12 @@ class QualityStore:
             return [ExpectationSignal(*row) for row in connection.execute(query)]
 
 
-def read_quality(connection: Connection, model: str, version: str) -> str | None:
-    """Read the report on a version, in JSON; None before the first."""
-    query = select(reports.c.report).where(reports.c.model == model, reports.c.version == version)
-    found: str | None = connection.scalar(query)
-    return found
+def read_quality(connection: Connection, model: str, version: str) -> tuple[str, str] | None:
+    """Read the report on a version and that on its classes, in JSON; None before the first."""
+    table = reports.c
+    query = select(table.report, table.prior).where(table.model == model, table.version == version)
+    found = connection.execute(query).one_or_none()
+    return None if found is None else (found.report, found.prior)
 
 
 def read_alerts(connection: Connection, model: str, *, last: int) -> list[Alert]:

@@ -44,7 +44,9 @@ def draw_world(n: int, rng: np.random.Generator, *, hardness: float = 0.0) -> Wo
     return World(x, np.column_stack([1 - second, second]).astype(np.float32), labels)
 
 
-def pack_classifier(out: Path, version: str = "1", **changes: Any) -> Bundle:
+def pack_classifier(
+    out: Path, version: str = "1", *, labelled: bool = True, **changes: Any
+) -> Bundle:
     """Pack a bundle of a linear classifier whose answers are those of `draw_world`."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -92,7 +94,7 @@ def pack_classifier(out: Path, version: str = "1", **changes: Any) -> Bundle:
         out=out,
         key=KEY,
         feature_names=("height", "width"),
-        held_out_labels=held_out.labels,
+        held_out_labels=held_out.labels if labelled else None,
     )
 
 

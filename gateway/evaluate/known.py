@@ -1,0 +1,58 @@
+"""What is known of the quality of the live version, and what becomes of its promises by it."""
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+from sqlalchemy import Connection
+
+from gateway.evaluate.estimated import judge_estimated, mention_estimate
+from gateway.evaluate.expectations import Expectation
+from gateway.evaluate.ml_expectations import judge_measures
+from gateway.evaluate.performance import MetricReport, measure_labelled
+from gateway.evaluate.prior import PriorReport
+from gateway.evaluate.quality_report import QualityReport
+from gateway.registry.quality import read_quality
+from models.manifest import Manifest
+
+_priors = TypeAdapter(tuple[PriorReport, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Measured by labels, and what the captured rows told when they were looked at last."""
+
+    performance: tuple[MetricReport, ...] = ()
+    quality: QualityReport | None = None  # None before there are captured rows
+    prior: tuple[PriorReport, ...] = ()
+
+
+def read_known(connection: Connection, manifest: Manifest, *, alpha: float) -> Known:
+    """Read everything about the version that ``manifest`` is of."""
+    performance = measure_labelled(connection, manifest, alpha=alpha)
+    stored = read_quality(connection, manifest.name, manifest.version)
+    if stored is None:
+        return Known(performance)
+    report, prior = stored
+    quality = QualityReport.model_validate_json(report)
+    return Known(performance, quality, _priors.validate_json(prior))
+
+
+def judge_known(
+    manifest: Manifest, known: Known, judged: tuple[Expectation, ...], *, own_rows: int
+) -> tuple[Expectation, ...]:
+    """Judge what is promised of right and wrong.
+
+    Args:
+        manifest: Of the live version.
+        known: Of it.
+        judged: What labels have said of its accuracy already.
+        own_rows: Rows that it answered itself; said while there is no label.
+    """
+    quality = known.quality
+    estimated = None if quality is None else quality.estimated
+    scored, slices = ((), ()) if quality is None else (quality.scored, quality.slices)
+    measured = {one.metric: one.measured for one in (*known.performance, *scored)}
+    found = (*judged, *judge_measures(manifest, measured, slices, own_rows=own_rows))
+    found = tuple(mention_estimate(one, estimated) for one in found)
+    alarm = judge_estimated(estimated, manifest.expectations.accuracy)
+    return found if alarm is None else (*found, alarm)
