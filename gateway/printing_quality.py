@@ -29,6 +29,8 @@ def print_quality(report: Json) -> None:
         console.print(sampled, highlight=False)
         if quality["estimated"]:
             console.print(estimates_table(quality["estimated"]))
+        if quality["delayed"]:
+            console.print(_delayed_line(quality["delayed"]), highlight=False, soft_wrap=True)
         if quality["slices"]:
             console.print(slices_table(quality["slices"][:SHOWN_SLICES]))
     if report["alerts"]:
@@ -57,6 +59,20 @@ def estimates_table(estimated: Json) -> Table:
         value = "refused" if one["value"] is None else f"{one['value']:.4f}"
         table.add_row(one["method"], value, one["assumption"])
     return table
+
+
+def _delayed_line(delayed: Json) -> str:
+    """Say what the accuracy is once late labels are filled in, or why that cannot be said."""
+    to_date = f"accuracy of the {delayed['labelled_share']:.3f} of captured rows with a label "
+    to_date += _figure(delayed["labels_to_date"])
+    if delayed["adjusted"] is None:
+        return f"{to_date}; not adjusted for late labels: {delayed['refused']}"
+    right, wrong = delayed["median_delay_right_s"], delayed["median_delay_wrong_s"]
+    return (
+        f"{to_date}; with late labels filled in {delayed['adjusted']:.4f} (a label takes "
+        f"{right:.0f} s if the answer was right, {wrong:.0f} s if wrong), assumes that "
+        f"{delayed['assumption']}"
+    )
 
 
 def slices_table(slices: list[Json]) -> Table:

@@ -4,6 +4,7 @@ Made by the evaluator from the captured requests of the live version: the newest
 sample of its traffic (``capture.share``).
 """
 
+from gateway.evaluate.delayed import DelayedReport
 from gateway.evaluate.estimated import EstimatedReport
 from gateway.evaluate.performance import MetricReport
 from gateway.registry.quality import Alert
@@ -29,6 +30,7 @@ class QualityReport(Settings):
     scored: tuple[MetricReport, ...] = ()  # of the probabilities, where there are labels
     slices: tuple[SliceReport, ...] = ()  # the surely worst first
     estimated: EstimatedReport | None = None  # None without labelled held-out rows in the bundle
+    delayed: DelayedReport | None = None  # None of no label, or where answers are numbers
 
 
 class AlertReport(Settings):

@@ -1,6 +1,7 @@
 """Watches the quality of every live version, from its captured rows and the labels of some."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Engine
 
 from gateway.evaluate.captured import Captured, Key
+from gateway.evaluate.delayed import adjust_captured
 from gateway.evaluate.estimated import estimate_quality
 from gateway.evaluate.labels import Label, read_labels_of
 from gateway.evaluate.performance import MetricReport
@@ -49,7 +51,9 @@ class QualityWatch:
         open_bundle: Callable[[str], Bundle],
         *,
         alpha: float,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._clock_ns = clock_ns
         self._engine = engine
         self._registry = registry
         self._evidence = evidence
@@ -77,7 +81,12 @@ class QualityWatch:
             ids = list(dict.fromkeys(prediction for prediction, _ in captured.keys))
             labels = read_labels_of(connection, table.model, ids)
         report = report_captured(
-            watched.manifest, captured, labels, held_out=watched.held_out, alpha=self._alpha
+            watched.manifest,
+            captured,
+            labels,
+            held_out=watched.held_out,
+            alpha=self._alpha,
+            now_ns=self._clock_ns(),
         )
         if watched.unjudged >= PRIOR_SHARE * len(captured):
             watched.prior = self._judge_prior(watched, captured)
@@ -121,6 +130,7 @@ def report_captured(
     *,
     held_out: HeldOut | None,
     alpha: float,
+    now_ns: int,
 ) -> QualityReport:
     """Say what captured rows tell.
 
@@ -130,6 +140,7 @@ def report_captured(
         labels: Of some of them.
         held_out: What estimates without labels start from.
         alpha: Accepted chance that an interval ever misses.
+        now_ns: Unix.
     """
     is_labelled = np.array([key in labels for key in captured.keys])
     known = captured.take(is_labelled)
@@ -143,6 +154,7 @@ def report_captured(
         scored=_scored(known, values, alpha),
         slices=_sliced(manifest, known, values, alpha),
         estimated=estimate_quality(manifest, held_out, captured),
+        delayed=adjust_captured(captured, labels, held_out, now_ns=now_ns),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from gateway.evaluate.feedback import Feedback
 from gateway.evaluate.feedback_store import FeedbackStore
@@ -114,6 +115,7 @@ class Service:
         self.store = QualityStore(self.url)
         self.bundle = bundle
         self.served: list[Decision] = []
+        self.now_ns = ARRIVED_NS + 10**12
         self.watch = self.restart()
 
     def restart(self) -> QualityWatch:
@@ -125,10 +127,13 @@ class Service:
             self.store,
             lambda _: self.bundle,
             alpha=ALPHA,
+            clock_ns=lambda: self.now_ns,
         )
         return self.watch
 
-    def serve(self, world: World, **changes: Any) -> list[Decision]:
+    def serve(
+        self, world: World, *, arrived_ns: np.ndarray | None = None, **changes: Any
+    ) -> list[Decision]:
         """Answer each row in a request of its own, captured and judged."""
         first = len(self.served)
         decisions = [
@@ -140,6 +145,11 @@ class Service:
             )
             for n in range(len(world.labels))
         ]
+        if arrived_ns is not None:
+            decisions = [
+                replace(decision, arrived_ns=int(at))
+                for decision, at in zip(decisions, arrived_ns, strict=True)
+            ]
         self.served += decisions
         self.evidence.append(decisions, through={})
         Judgements(self.engine).record(decisions)
