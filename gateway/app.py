@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from gateway.cluster import free_ports
 from gateway.config import Config
 from gateway.errors import NotReadyError
 from gateway.evaluate.asked import AskedLog
+from gateway.evaluate.auditor import Auditor
 from gateway.evaluate.evaluator import Evaluator
 from gateway.evaluate.report import report
 from gateway.fleet import (
@@ -77,6 +79,8 @@ class Root:
     def __init__(self, config: Config, salt: bytes) -> None:
         engine = open_database(config.database_url)
         registry = Registry(engine, ArtifactStore(config.artifacts_url))
+        evidence = Evidence(config.evidence_url)
+        open_bundle = partial(registry.artifacts.open_bundle, cache_dir=config.bundle_cache_dir)
         self._app = build_api(
             registry=registry,
             keys=ApiKeys(engine),
@@ -86,9 +90,8 @@ class Root:
             report=lambda model: report(
                 engine, registry, model, alpha=config.evaluate.alpha
             ).model_dump(mode="json"),
-            log=AskedLog(
-                engine, registry, Evidence(config.evidence_url), alpha=config.evaluate.alpha
-            ),
+            log=AskedLog(engine, registry, evidence, alpha=config.evaluate.alpha),
+            auditor=Auditor(engine, registry, evidence, open_bundle),
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

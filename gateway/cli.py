@@ -19,7 +19,7 @@ from gateway.command import (
     tell,
 )
 from gateway.contracts import contracts
-from gateway.quality_commands import quality
+from gateway.quality_commands import audit, quality
 
 app = typer.Typer(
     help="Serve predictive models with the guardrails built in.",
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(contracts, name="contract")
 app.command()(quality)
+app.command()(audit)
 
 
 @app.command()

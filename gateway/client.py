@@ -170,6 +170,16 @@ class Client:
         path = f"/api/v1/models/{model}/export"
         return self._send("GET", path, params=asked, timeout=LOG_S).content
 
+    def choose_audit(self, model: str, budget: int) -> Json:
+        """Choose about ``budget`` rows of the live version to label; labels are feedback."""
+        path = f"/api/v1/models/{model}/audits"
+        return self._json("POST", path, json={"budget": budget}, timeout=LOG_S)
+
+    def waiting_audit(self, model: str) -> list[Json]:
+        """List the chosen rows that have no label yet."""
+        found: list[Json] = self._json("GET", f"/api/v1/models/{model}/audits")["waiting"]
+        return found
+
     def quarantine(self, model: str) -> list[Json]:
         """List the inputs that ended replicas of a model twice, by fingerprint."""
         found: list[Json] = self._json("GET", f"/api/v1/models/{model}/quarantine")["quarantine"]

@@ -33,6 +33,8 @@ def print_quality(report: Json) -> None:
             console.print(_delayed_line(quality["delayed"]), highlight=False, soft_wrap=True)
         if quality["slices"]:
             console.print(slices_table(quality["slices"][:SHOWN_SLICES]))
+    if report["audit"]:
+        console.print(_audit_line(report["audit"]), highlight=False, soft_wrap=True)
     if report["alerts"]:
         console.print(alerts_table(report["alerts"]))
 
@@ -72,6 +74,18 @@ def _delayed_line(delayed: Json) -> str:
         f"{to_date}; with late labels filled in {delayed['adjusted']:.4f} (a label takes "
         f"{right:.0f} s if the answer was right, {wrong:.0f} s if wrong), assumes that "
         f"{delayed['assumption']}"
+    )
+
+
+def _audit_line(audit: Json) -> str:
+    """Say what audits found, and how many rows wait."""
+    waiting = f"; {audit['waiting']} chosen rows wait for a label" if audit["waiting"] else ""
+    if audit["accuracy"] is None:
+        return f"audit: {audit['labels']} labels are too few{waiting}"
+    return (
+        f"audit: accuracy {audit['accuracy']:.4f} of {audit['rows']} rows, from {audit['labels']} "
+        f"labels; {audit['low']:.4f} to {audit['high']:.4f} at one look, "
+        f"{audit['anytime_low']:.4f} to {audit['anytime_high']:.4f} at any{waiting}"
     )
 
 

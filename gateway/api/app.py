@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from gateway.api.access import MODELS_PATH, Access
+from gateway.api.audits import AuditRoutes
 from gateway.api.choice_log import ChoiceLogRoutes
 from gateway.api.explore import ExploreRoutes
 from gateway.api.fleet import Fleet
@@ -20,6 +21,7 @@ from gateway.api.repository import RepositoryRoutes
 from gateway.api.rollout import Rollout
 from gateway.config import Config
 from gateway.evaluate.asked import AskedLog
+from gateway.evaluate.auditor import Auditor
 from gateway.registry.deaths import Deaths
 from gateway.registry.keys import ApiKeys, Right
 from gateway.registry.registry import Registry
@@ -38,6 +40,7 @@ def build_api(
     trusted: Callable[[], TrustedKeys],
     report: Callable[[str], dict[str, Any]],
     log: AskedLog,
+    auditor: Auditor,
 ) -> FastAPI:
     """Build the application that answers at ``/``.
 
@@ -49,6 +52,7 @@ def build_api(
         trusted: Whose signature on a bundle is accepted; asked at every registration.
         report: What the evaluator found about a model; its ``expectations`` each have a ``state``.
         log: Reads the log of choices.
+        auditor: Chooses rows to label.
     """
     app = FastAPI(
         title="Handrail",
@@ -71,6 +75,7 @@ def build_api(
         GuardRoutes(registry, rollout, report=report),
         QuarantineRoutes(registry, deaths),
         ChoiceLogRoutes(log),
+        AuditRoutes(auditor),
         ExploreRoutes(registry, fleet, Switches(config.database_url)),
     ):
         app.include_router(routes.router())

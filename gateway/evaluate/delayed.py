@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.evaluate.captured import Captured, Key
+from gateway.evaluate.expected import expected_wrong
 from gateway.evaluate.labels import Label
 from guards.quality.delay import LEAST_ARRIVALS, adjust_for_delay, fit_arrivals
-from guards.quality.unlabelled.isotonic import fit_curve
 from guards.settings import Settings
 from models.held_out import HeldOut
 
@@ -75,7 +75,7 @@ def adjust_captured(
         return told.model_copy(update={"refused": refused})
     late = {k: fit_arrivals(wait[k], ages[arrived & (wrong == k)]) for k in wait}
     adjusted = adjust_for_delay(
-        _expected_wrong(captured.probabilities, held_out),
+        expected_wrong(captured.probabilities, held_out),
         wrong,
         arrived,
         ages,
@@ -104,15 +104,6 @@ def _refusal(
             "are needed: labels are missing, not late"
         )
     return ""
-
-
-def _expected_wrong(probabilities: Floats, held_out: HeldOut | None) -> Floats:
-    """Chance of each answer to be wrong, as held-out rows have it; else as the model has it."""
-    confidence = probabilities.max(axis=1)
-    if held_out is None or held_out.classes is None or not len(held_out.classes.labels):
-        return np.asarray(1 - confidence)
-    source = held_out.classes
-    return np.asarray(1 - fit_curve(source.confidence, source.right)(confidence))
 
 
 def _median(delays: Floats) -> float | None:

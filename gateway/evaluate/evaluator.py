@@ -33,7 +33,7 @@ from gateway.registry.loop import LoopStore
 from gateway.registry.quality import QualityStore
 from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
-from models.bundle import Bundle, open_verified
+from models.bundle import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -190,8 +190,7 @@ class Evaluator:
             await asyncio.sleep(self._config.evaluate.reconcile_s)
 
     def _open_bundle(self, digest: str) -> Bundle:
-        path = self._registry.artifacts.fetch(digest, self._config.bundle_cache_dir)
-        return open_verified(path, digest)
+        return self._registry.artifacts.open_bundle(digest, self._config.bundle_cache_dir)
 
     def _note_outage(self, error: Exception) -> None:
         self._outages += 1

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
+from gateway.evaluate.audit import AuditReport, judge_audited, read_audit
 from gateway.evaluate.estimated import judge_estimated, mention_estimate
-from gateway.evaluate.expectations import Expectation
+from gateway.evaluate.expectations import Expectation, expectation
 from gateway.evaluate.ml_expectations import judge_measures
 from gateway.evaluate.performance import MetricReport, measure_labelled
 from gateway.evaluate.prior import PriorReport
@@ -24,17 +25,19 @@ class Known:
     performance: tuple[MetricReport, ...] = ()
     quality: QualityReport | None = None  # None before there are captured rows
     prior: tuple[PriorReport, ...] = ()
+    audit: AuditReport | None = None  # None before the first
 
 
 def read_known(connection: Connection, manifest: Manifest, *, alpha: float) -> Known:
     """Read everything about the version that ``manifest`` is of."""
     performance = measure_labelled(connection, manifest, alpha=alpha)
     stored = read_quality(connection, manifest.name, manifest.version)
+    audit = read_audit(connection, manifest.name, manifest.version, alpha=alpha)
     if stored is None:
-        return Known(performance)
+        return Known(performance, audit=audit)
     report, prior = stored
     quality = QualityReport.model_validate_json(report)
-    return Known(performance, quality, _priors.validate_json(prior))
+    return Known(performance, quality, _priors.validate_json(prior), audit)
 
 
 def judge_known(
@@ -52,7 +55,16 @@ def judge_known(
     estimated = None if quality is None else quality.estimated
     scored, slices = ((), ()) if quality is None else (quality.scored, quality.slices)
     measured = {one.metric: one.measured for one in (*known.performance, *scored)}
+    judged = tuple(_by_audit(one, known.audit) for one in judged)
     found = (*judged, *judge_measures(manifest, measured, slices, own_rows=own_rows))
     found = tuple(mention_estimate(one, estimated) for one in found)
     alarm = judge_estimated(estimated, manifest.expectations.accuracy)
     return found if alarm is None else (*found, alarm)
+
+
+def _by_audit(judged: Expectation, audit: AuditReport | None) -> Expectation:
+    """Let an audit take the place of plain labels in the accuracy."""
+    if judged.name != "accuracy":
+        return judged
+    found = judge_audited(audit, judged.target)
+    return judged if found is None else expectation("accuracy", "ml", judged.target, found)

@@ -1,6 +1,5 @@
 """Watches the quality of every live version, from its captured rows and the labels of some."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from sqlalchemy import Engine
 from gateway.evaluate.captured import Captured, Key
 from gateway.evaluate.delayed import adjust_captured
 from gateway.evaluate.estimated import estimate_quality
+from gateway.evaluate.expected import open_held_out
 from gateway.evaluate.labels import Label, read_labels_of
 from gateway.evaluate.performance import MetricReport
 from gateway.evaluate.prior import PriorReport, judge_prior
@@ -24,8 +24,7 @@ from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.measured import measure_slices
 from guards.quality.scored_measured import measure_scored
-from models.bundle import Bundle, load_held_out
-from models.errors import ModelError
+from models.bundle import Bundle
 from models.held_out import HeldOut, is_class
 from models.manifest import Manifest
 from models.prediction import answers_classes
@@ -35,8 +34,6 @@ SHOWN_SLICES = 50
 PRIOR_SHARE = 0.5  # of the window: bootstraps take seconds, so not at every look
 
 _priors = TypeAdapter(tuple[PriorReport, ...])
-
-log = logging.getLogger(__name__)
 
 
 class QualityWatch:
@@ -98,11 +95,7 @@ class QualityWatch:
     def _begin(self, table: RoutingTable) -> "_Watched":
         rows = self._registry.versions(table.model)
         row = next(row for row in rows if row.version == table.live)
-        held_out = None
-        try:
-            held_out = load_held_out(self._open_bundle(row.digest))
-        except ModelError as error:
-            log.warning("no estimates for version %s of %s: %s", row.version, row.model, error)
+        held_out = open_held_out(self._open_bundle, row.digest)
         window = Window(self._engine, self._evidence, row.manifest)
         return _Watched(row.manifest, window, held_out)
 

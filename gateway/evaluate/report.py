@@ -8,6 +8,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, Engine
 
+from gateway.evaluate.audit import AuditReport
 from gateway.evaluate.cells import Cells, is_answer
 from gateway.evaluate.choice_log import window_of
 from gateway.evaluate.drift_report import DriftReport, MonitorReport
@@ -97,6 +98,7 @@ class Report(Settings):
     loop: LoopReport | None  # the last window; None where nothing is chosen, or none is over
     performance: tuple[MetricReport, ...]  # of the live version's rows that have a label
     quality: QualityReport | None  # of its captured rows; None before there are any
+    audit: AuditReport | None  # of the live version; None before the first
     alerts: tuple[AlertReport, ...]  # the newest, those that began last first
 
 
@@ -164,6 +166,7 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         loop=loop,
         performance=known.performance,
         quality=known.quality,
+        audit=known.audit,
         alerts=alerts,
     )
 

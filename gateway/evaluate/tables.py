@@ -169,6 +169,22 @@ positions = Table(
     Column("position", BigInteger, nullable=False),  # up to which the reader has seen everything
 )
 
+# Rows that an audit could have chosen, each with its chance; one is in one round at most.
+audited = Table(
+    "audited_rows",
+    metadata,
+    Column("model", String(63), primary_key=True),
+    Column("prediction_id", String(32), primary_key=True),
+    Column("row", Integer, primary_key=True),
+    Column("version", String(63), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("predicted", Double, nullable=False),
+    Column("propensity", Double, nullable=False),
+    Column("expected", Double, nullable=False),  # chance to be wrong, before anybody looked
+    Column("chosen", Boolean, nullable=False),
+    **_CLUSTERED,
+)
+
 
 _EVERY_FEEDBACK = frozenset({"revision", "observed_ns", "received_ns", "source"})
 

@@ -18,6 +18,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from gateway.errors import BundleRefusedError
+from models.bundle import Bundle, open_verified
 from models.errors import BundleError
 from models.seal import DIGESTS_FILE, SIGNATURE_FILE, check_content, read_seal
 from models.signing import digest as digest_of
@@ -75,6 +76,15 @@ class ArtifactStore:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return target
+
+    def open_bundle(self, digest: str, cache_dir: Path) -> Bundle:
+        """Fetch a bundle and open it, verified.
+
+        Raises:
+            BundleRefusedError: as `fetch` says.
+            BundleError: it is no longer what was registered.
+        """
+        return open_verified(self.fetch(digest, cache_dir), digest)
 
     def read(self, digest: str, name: str) -> bytes | None:
         """Read one file of a bundle without fetching the rest; None if the bundle lacks it.

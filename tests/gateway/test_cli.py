@@ -13,7 +13,7 @@ from gateway.cluster import free_ports
 
 COMMANDS = [
     "up", "pack", "register", "models", "status", "infer", "feedback", "promote", "rollback",
-    "drift", "demo", "contract", "quality",
+    "drift", "demo", "contract", "quality", "audit",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from gateway.api.fleet import Movement
 from gateway.config import Config, load_config
 from gateway.errors import NotReadyError
 from gateway.evaluate.asked import AskedLog
+from gateway.evaluate.auditor import Auditor
 from gateway.record.evidence import Evidence
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
@@ -131,6 +132,12 @@ def app(
             registry,
             Evidence(config.evidence_url),
             alpha=config.evaluate.alpha,
+        ),
+        auditor=Auditor(
+            open_database(config.database_url),
+            registry,
+            Evidence(config.evidence_url),
+            lambda digest: registry.artifacts.open_bundle(digest, config.bundle_cache_dir),
         ),
     )
 

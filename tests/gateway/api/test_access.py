@@ -36,6 +36,8 @@ NEEDED: dict[tuple[str, str], Right | None] = {
     ("POST", "/api/v1/models/{model}/guards/outlier/confirm"): "operate",
     ("GET", "/api/v1/models/{model}/quarantine"): "read",
     ("GET", "/api/v1/models/{model}/estimate"): "read",
+    ("GET", "/api/v1/models/{model}/audits"): "read",
+    ("POST", "/api/v1/models/{model}/audits"): "operate",
     ("GET", "/api/v1/models/{model}/export"): "read",
     ("GET", "/api/v1/explore"): "read",
     ("POST", "/api/v1/explore"): "operate",
@@ -91,6 +93,7 @@ async def test_away_from_loopback_reading_needs_a_key_too(
         trusted=lambda: None,  # type: ignore[arg-type, return-value]
         report=lambda model: {},
         log=None,  # type: ignore[arg-type]  # nobody gets that far
+        auditor=None,  # type: ignore[arg-type]
     )
     async with connect(app) as stranger, connect(app, keys.create("audit", "ann")) as auditor:
         assert (await stranger.get("/api/v1/models")).status_code == 401

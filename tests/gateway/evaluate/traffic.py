@@ -135,16 +135,7 @@ class Service:
         self, world: World, *, arrived_ns: np.ndarray | None = None, **changes: Any
     ) -> list[Decision]:
         """Answer each row in a request of its own, captured and judged."""
-        first = len(self.served)
-        decisions = [
-            decide(
-                first + n,
-                predicted=(float(world.probabilities[n].argmax()),),
-                payload=_payload(world, n),
-                **changes,
-            )
-            for n in range(len(world.labels))
-        ]
+        decisions = captured_decisions(world, first=len(self.served), **changes)
         if arrived_ns is not None:
             decisions = [
                 replace(decision, arrived_ns=int(at))
@@ -175,6 +166,19 @@ class Service:
         """Look at everything once."""
         self.watch.tick()
         return report(self.engine, self.registry, "mlp", alpha=ALPHA)
+
+
+def captured_decisions(world: World, *, first: int = 0, **changes: Any) -> list[Decision]:
+    """Decide about each row in a request of its own, captured."""
+    return [
+        decide(
+            first + n,
+            predicted=(float(world.probabilities[n].argmax()),),
+            payload=_payload(world, n),
+            **changes,
+        )
+        for n in range(len(world.labels))
+    ]
 
 
 def _payload(world: World, n: int) -> Payload:
