@@ -56,7 +56,7 @@ def started(*command: str) -> Iterator[None]:
                 break
         else:
             raise SystemExit(f"{' '.join(command)} ended with {process.wait()}")
-        # Ray prints a line per replica that dies: a full pipe would hold up its thread, and the end.
+        # Ray prints a line per replica that dies: a full pipe would hold up its thread and the end.
         threading.Thread(target=process.stdout.read, daemon=True).start()
         yield
     finally:
