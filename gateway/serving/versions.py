@@ -20,7 +20,7 @@ from gateway.serving.cost import BatchCost
 from gateway.serving.traffic import TrafficCounts
 from models.bundle import Bundle, load_golden, load_guards, load_watched, open_verified
 from models.errors import ModelError, StickyDeviceError
-from models.features import feature_rows
+from models.features import feature_rows, text_tensors
 from models.manifest import Manifest, TensorSpec
 from models.output_rows import output_rows
 from models.parity import check_golden
@@ -220,7 +220,7 @@ def _time(
     graphs, when it first sees a batch size, and no request may wait for that.
     The quickest of a few rounds counts: what else the machine does only ever adds.
     """
-    golden = load_golden(bundle).inputs
+    golden, signature = load_golden(bundle).inputs, bundle.manifest.signature
     available = len(next(iter(golden.values())))
     budget_ns = bundle.manifest.expectations.latency_ms * NS_PER_MS
     model_ns = 0.0
@@ -230,11 +230,13 @@ def _time(
         guard_ns, predict_ns = [], []
         for _ in range(WARM_ROUNDS):
             began_ns = time.perf_counter_ns()
-            chain.check_inputs(feature_rows(inputs, bundle.manifest.signature), ())
+            rows_judged = feature_rows(inputs, signature)
+            chain.check_schema(rows_judged, text_tensors(inputs, signature), ())
+            chain.check_inputs(rows_judged, ())
             guarded_ns = time.perf_counter_ns()
             outputs = predict_fitting(runtime, inputs, limit=limit)
             if chain.reads_outputs and not bundle.rung:
-                chain.check_output_rows(output_rows(outputs, bundle.manifest.signature), ())
+                chain.check_output_rows(output_rows(outputs, signature), ())
             predict_ns.append(time.perf_counter_ns() - guarded_ns)
             guard_ns.append(guarded_ns - began_ns)
             if sum(predict_ns) > WARM_NS and len(predict_ns) > 1:

@@ -45,7 +45,8 @@ class Replica:
         self._traffic = TrafficCounts(watched, bundle.manifest)
 
     def take(self, rows: np.ndarray) -> None:
-        schema, outlier = self._chain.check_inputs(rows, ())
+        schema = self._chain.check_schema(rows, {}, ())
+        [outlier] = self._chain.check_inputs(rows, ())
         outputs = self._runtime.predict({"features": rows})
         seen = Seen({"features": rows}, schema.reasons, outlier.p_values, outputs)
         self._traffic.observe(seen, now_ns=0)

@@ -34,7 +34,7 @@ def chain(settings: OutlierSettings) -> GuardChain:
 def test_a_guard_that_fails_applies_its_on_error(on_error: str, action: Action) -> None:
     settings = OutlierSettings(on_error=on_error)  # type: ignore[arg-type]
 
-    _, verdict = chain(settings).check_inputs(np.zeros((3, 2), np.float32), ())
+    [verdict] = chain(settings).check_inputs(np.zeros((3, 2), np.float32), ())
 
     assert verdict.actions.tolist() == [action] * 3
     assert {reason.kind for why in verdict.reasons.values() for reason in why} == {"guard_failed"}
@@ -48,7 +48,7 @@ def test_a_guard_in_dry_run_judges_and_never_acts(settings: OutlierSettings) -> 
     guards = GuardSet(SchemaGuard(SchemaSettings()), guard, OutputGuard(OutputSettings()))
     pushed = () if settings.dry_run is True else ("outlier",)
 
-    _, verdict = GuardChain(guards, GuardsSpec(outlier=settings)).check_inputs(
+    [verdict] = GuardChain(guards, GuardsSpec(outlier=settings)).check_inputs(
         np.full((1, 3), 50.0), pushed
     )
 
