@@ -248,6 +248,7 @@ def export(
 def promote(
     name: Annotated[str, typer.Argument(help="Model.")],
     version: Annotated[str | None, typer.Option(help="Version; else the shadow.")] = None,
+    anyway: Annotated[bool, typer.Option(help="Although labels say that it is worse.")] = False,
     why: Annotated[str, typer.Option(help="Reason, kept in the audit.")] = "",
     state: State = None,
     url: Url = None,
@@ -256,7 +257,7 @@ def promote(
 ) -> None:
     """Make a version live; the one before stays warm for `rollback`."""
     with open_client(url, key, state) as client:
-        tell(client.promote(name, version=version, why=why), as_json)
+        tell(client.promote(name, version=version, anyway=anyway, why=why), as_json)
 
 
 @app.command()

@@ -206,9 +206,13 @@ class Client:
         body = {"anyway": anyway, "why": why}
         return self._json("POST", f"/api/v1/models/{model}/guards/outlier/confirm", json=body)
 
-    def promote(self, model: str, version: str | None = None, *, why: str = "") -> Json:
+    def promote(
+        self, model: str, version: str | None = None, *, anyway: bool = False, why: str = ""
+    ) -> Json:
         """Make a version live; None: the shadow."""
-        body = {"why": why} if version is None else {"version": version, "why": why}
+        body: Json = {"why": why, "anyway": anyway}
+        if version is not None:
+            body["version"] = version
         return self._json("POST", f"/api/v1/models/{model}/promote", json=body)
 
     def rollback(self, model: str, *, why: str = "") -> Json:

@@ -161,6 +161,19 @@ def _shadow_line(shadow: Json) -> str:
         f"shadow {shadow['version']}: {shadow['payloads']} payloads answered, "
         f"{shadow['failed']} failed; agreement {interval(shadow['agreement'])} "
         f"of {shadow['agreement']['n']} rows; accuracy {interval(shadow['accuracy'])}"
+        f"{_contest(shadow.get('contest'))}"
+    )
+
+
+def _contest(contest: Json | None) -> str:
+    """Say who is right more often, by the labels."""
+    if not contest or not contest["rows"]:
+        return ""
+    who = {"champion": "the live version", "challenger": "the shadow"}.get(contest["winner"])
+    verdict = "undecided" if who is None else f"{who} is better"
+    return (
+        f"; {verdict}: {contest['champion_errors']} errors against {contest['challenger_errors']} "
+        f"of {contest['rows']} labelled rows that both answered"
     )
 
 

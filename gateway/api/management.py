@@ -16,6 +16,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from gateway.api.access import caller_of
+from gateway.api.contest import check_contest
 from gateway.api.fleet import Fleet
 from gateway.api.power import describe_power
 from gateway.api.protocol import ready_models
@@ -51,6 +52,7 @@ class Promotion(Settings):
     """Which version to promote, and why."""
 
     version: Version | None = None  # the shadow
+    anyway: bool = False  # although labels say that it is worse
     why: Why = ""
 
 
@@ -138,6 +140,8 @@ class ManagementRoutes:
         """Make a version live, the shadow if none is named."""
         caller = caller_of(request.scope, "operate")
         wanted = wanted or Promotion()
+        if not wanted.anyway:
+            check_contest(await run_in_threadpool(self._report, model), wanted.version)
         change = await self._rollout.promote(model, wanted.version, who=str(caller), why=wanted.why)
         return {"model": model, **_described(change)}
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from gateway.evaluate.audit import AuditReport
 from gateway.evaluate.cells import Cells, is_answer
 from gateway.evaluate.choice_log import window_of
+from gateway.evaluate.contest import ContestReport, read_contest
 from gateway.evaluate.drift_report import DriftReport, MonitorReport
 from gateway.evaluate.expectations import (
     NS_PER_MS,
@@ -34,6 +35,7 @@ from gateway.registry.registry import Registry
 from gateway.registry.routing import RoutingTable
 from guards.quality.confidence import confidence_sequence
 from guards.settings import Settings
+from models.prediction import answers_classes
 from models.traffic import MONITORED
 
 ALERTS = 20  # told of
@@ -78,6 +80,7 @@ class ShadowReport(Settings):
     failed: int  # payloads it could not answer
     agreement: Share  # of the rows that the live version answered itself
     accuracy: Share  # of the rows that have a label
+    contest: ContestReport | None  # with the live version; None where answers are numbers
 
 
 class Report(Settings):
@@ -131,7 +134,12 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         shadow = None
         if table is not None and table.shadow is not None:
             tally = read_shadow(connection, model, table.shadow, live=table.live)
-            shadow = _shadow(table.shadow, tally, alpha)
+            contest = None
+            if answers_classes(registered[table.live].signature):
+                contest = read_contest(
+                    connection, model, live=table.live, shadow=table.shadow, alpha=alpha
+                )
+            shadow = _shadow(table.shadow, tally, contest, alpha)
     names = sorted({cell.version for cell in cells.sums if cell.version} | set(registered))
     versions = tuple(
         _version(name, cells, right.get(name, Hits()), table=table, alpha=alpha) for name in names
@@ -228,13 +236,16 @@ def _version(
     )
 
 
-def _shadow(version: str, tally: ShadowTally, alpha: float) -> ShadowReport:
+def _shadow(
+    version: str, tally: ShadowTally, contest: ContestReport | None, alpha: float
+) -> ShadowReport:
     return ShadowReport(
         version=version,
         payloads=tally.answered,
         failed=tally.failed,
         agreement=_share(tally.agreement, alpha),
         accuracy=_share(tally.correct, alpha),
+        contest=contest,
     )
 
 
