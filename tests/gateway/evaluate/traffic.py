@@ -46,7 +46,7 @@ def draw_world(n: int, rng: np.random.Generator, *, hardness: float = 0.0) -> Wo
 
 
 def pack_classifier(
-    out: Path, version: str = "1", *, labelled: bool = True, **changes: Any
+    out: Path, version: str = "1", *, labelled: bool = True, key: SigningKey = KEY, **changes: Any
 ) -> Bundle:
     """Pack a bundle of a linear classifier whose answers are those of `draw_world`."""
     from onnx import TensorProto, helper, numpy_helper
@@ -93,7 +93,7 @@ def pack_classifier(
         reference={"x": reference.x},
         held_out={"x": held_out.x},
         out=out,
-        key=KEY,
+        key=key,
         feature_names=("height", "width"),
         held_out_labels=held_out.labels if labelled else None,
     )
