@@ -113,9 +113,10 @@ def read_audit(
 ) -> AuditReport | None:
     """Say what audits of a version found; None before the first."""
     table = tables.audited.c
-    chosen = _chosen(connection, model, version)
-    if not chosen:
+    first = select(table.round).where(table.model == model, table.version == version).limit(1)
+    if connection.scalar(first) is None:  # the join with all labels is not for free
         return None
+    chosen = _chosen(connection, model, version)
     answered = _answered(chosen)
     rounds = {number: share for number, share in answered.items() if share >= LEAST_ANSWERED}
     waiting = sum(row.label is None and row.round not in rounds for row in chosen)

@@ -12,6 +12,7 @@ from gateway.evaluate.ml_expectations import judge_measures
 from gateway.evaluate.performance import MetricReport, measure_labelled
 from gateway.evaluate.prior import PriorReport
 from gateway.evaluate.quality_report import QualityReport
+from gateway.evaluate.tallies import LabelTally
 from gateway.registry.quality import read_quality
 from models.manifest import Manifest
 
@@ -28,9 +29,11 @@ class Known:
     audit: AuditReport | None = None  # None before the first
 
 
-def read_known(connection: Connection, manifest: Manifest, *, alpha: float) -> Known:
+def read_known(
+    connection: Connection, manifest: Manifest, labels: LabelTally, *, alpha: float
+) -> Known:
     """Read everything about the version that ``manifest`` is of."""
-    performance = measure_labelled(connection, manifest, alpha=alpha)
+    performance = measure_labelled(manifest, labels, alpha=alpha)
     stored = read_quality(connection, manifest.name, manifest.version)
     audit = read_audit(connection, manifest.name, manifest.version, alpha=alpha)
     if stored is None:

@@ -121,14 +121,14 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
     table = registry.table(model)
     with reading(engine) as connection:
         cells = read_cells(connection, model)
-        right, unmatched = read_labels(connection, model)
+        labels = read_labels(connection, model)
         drift = feedback = loop = None
         known = Known()
         if table is not None:
             spec = registered[table.live].feedback
             feedback = read_feedback(connection, model, spec, window_of(spec))
             loop = _loop(connection, model)
-            known = read_known(connection, registered[table.live], alpha=alpha)
+            known = read_known(connection, registered[table.live], labels, alpha=alpha)
             drift = _drift(connection, model, table.live, known.prior)
         alerts = tuple(map(AlertReport.of, read_alerts(connection, model, last=ALERTS)))
         shadow = None
@@ -142,14 +142,14 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
             shadow = _shadow(table.shadow, tally, contest, alpha)
     names = sorted({cell.version for cell in cells.sums if cell.version} | set(registered))
     versions = tuple(
-        _version(name, cells, right.get(name, Hits()), table=table, alpha=alpha) for name in names
+        _version(name, cells, labels.right(name), table=table, alpha=alpha) for name in names
     )
     expectations: tuple[Expectation, ...] = ()
     if table is not None:
         expectations = judge_expectations(
             registered[table.live],
             cells,
-            right.get(table.live, Hits()),
+            labels.right(table.live),
             since_revision=_live_since(registry, table),
             alpha=alpha,
         )
@@ -165,7 +165,7 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
         alpha=alpha,
         requests=total.requests,
         rows=total.rows,
-        unmatched_labels=unmatched,
+        unmatched_labels=labels.unmatched,
         versions=versions,
         shadow=shadow,
         expectations=expectations,

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Subquery, and_, case, func, select
 
 from gateway.evaluate import tables
 from gateway.evaluate.cells import OWN, Cells, Sums
 from gateway.evaluate.judged import Cell
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,28 @@ class Hits:
 
     hits: int = 0
     n: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTally:
+    """Labels, joined with the answers they are about."""
+
+    pairs: Mapping[str, Floats]  # by version, (m, 3): prediction, label, how many rows
+    unmatched: int  # labels that found no prediction (yet)
+
+    def right(self, version: str) -> Hits:
+        """Count right and labelled rows of a version."""
+        pairs = self.pairs.get(version)
+        if pairs is None:
+            return Hits()
+        return Hits(int(pairs[pairs[:, 0] == pairs[:, 1], 2].sum()), int(pairs[:, 2].sum()))
+
+    def rows(self, version: str) -> tuple[Floats, Floats]:
+        """List prediction and label of each labelled row that has a number for its answer."""
+        pairs = self.pairs.get(version, np.empty((0, 3)))
+        pairs = pairs[~np.isnan(pairs[:, 0])]
+        counts = pairs[:, 2].astype(np.int64)
+        return np.repeat(pairs[:, 0], counts), np.repeat(pairs[:, 1], counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +65,8 @@ def read_cells(connection: Connection, model: str) -> Cells:
     return Cells({Cell(*row[:width]): Sums(*map(int, row[width:])) for row in rows})
 
 
-def read_labels(connection: Connection, model: str) -> tuple[Mapping[str, Hits], int]:
-    """Join labels with what each version answered itself.
-
-    Returns:
-        Right and labelled rows by version, and the labels that found no prediction (yet).
-    """
+def read_labels(connection: Connection, model: str) -> LabelTally:
+    """Join labels with what each version answered itself, in one pass."""
     latest = latest_labels(model)
     predictions, requests = tables.predictions.c, tables.requests.c
     of_row = and_(
@@ -53,28 +75,29 @@ def read_labels(connection: Connection, model: str) -> tuple[Mapping[str, Hits],
         predictions.row == latest.c.row,
     )
     of_request = and_(requests.model == model, requests.prediction_id == latest.c.prediction_id)
+    what = (
+        requests.version,
+        requests.served_by,
+        predictions.row.is_not(None),
+        predictions.predicted,
+        latest.c.label,
+    )
     query = (
-        select(
-            requests.version,
-            requests.served_by,
-            predictions.row.is_not(None).label("found"),
-            count_if(predictions.predicted == latest.c.label),
-            func.count(),
-        )
+        select(*what, func.count())
         .select_from(latest)
         .outerjoin(tables.predictions, of_row)
         .outerjoin(tables.requests, of_request)
-        .group_by(requests.version, requests.served_by, predictions.row.is_not(None))
+        .group_by(*what)
     )
-    right: dict[str, Hits] = {}
+    pairs: dict[str, list[tuple[float, float, int]]] = {}
     unmatched = 0
-    for version, served_by, found, hits, n in connection.execute(query):
+    for version, served_by, found, predicted, label, n in connection.execute(query):
         if not found:
             unmatched += n
-        elif served_by in OWN:
-            before = right.get(version, Hits())
-            right[version] = Hits(before.hits + int(hits), before.n + n)
-    return right, unmatched
+        elif served_by in OWN:  # NaN for what is no number: it agrees with no label
+            value = float("nan") if predicted is None else predicted
+            pairs.setdefault(version, []).append((value, label, n))
+    return LabelTally({version: np.array(rows) for version, rows in pairs.items()}, unmatched)
 
 
 def read_shadow(
