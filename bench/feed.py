@@ -29,8 +29,9 @@ from gateway.record.decision import Decision
 from gateway.record.replay import is_reproduced
 from guards.explore.policies import Greedy
 from guards.explore.settings import SlateExplore
-from guards.quality.loop.alarm import LoopSettings, judge_newcomers
+from guards.quality.loop.alarm import judge_newcomers
 from guards.quality.loop.exposure import Exposure, coverage, found, gini
+from guards.quality.loop.settings import LoopSettings
 from guards.quality.loop.sources import LabelSources
 from guards.quality.offpolicy.asymptotic import asymptotic
 from guards.quality.offpolicy.slate import SlateData

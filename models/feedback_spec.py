@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from guards.quality.loop.alarm import LoopSettings
+from guards.quality.loop.settings import LoopSettings
 from guards.settings import Settings
 
 

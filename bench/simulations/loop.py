@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guards.quality.loop.alarm import (
-    LoopSettings,
     judge_calibration,
     judge_loop,
     judge_newcomers,
 )
 from guards.quality.loop.calibration import Excess
 from guards.quality.loop.exposure import Exposure, coverage, found, gini
+from guards.quality.loop.settings import LoopSettings
 from models.examples.catalogue import Catalogue, Size
 from simulations.catalogue import Round, simulate, totals
 from simulations.slates import ARMS

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 BLOCK_ROWS = 100  # longer than most bursts; 20 blocks are the least that say anything
 BLOCKS_MIN = 20
@@ -64,6 +64,6 @@ def design_effect(codes: NDArray[np.intp], *, block_rows: int = BLOCK_ROWS) -> f
             worst = max(worst, float(means.var(ddof=1)) * block_rows / (share * (1 - share)))
     freedom = blocks - 1
     # Nine indicators were looked at; they are correlated, and Bonferroni is on the safe side.
-    if worst * freedom <= chi2.ppf(1 - SIGNIFICANCE / 9, freedom):
+    if worst * freedom <= chdtri(freedom, SIGNIFICANCE / 9):
         return 1.0
-    return max(1.0, worst * freedom / float(chi2.ppf(0.05, freedom)))
+    return max(1.0, worst * freedom / float(chdtri(freedom, 0.95)))

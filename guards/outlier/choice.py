@@ -5,7 +5,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from guards.outlier.detector import Detector
 from guards.stress.probes import PROBES
@@ -61,9 +60,9 @@ def choose(
 
 def separation(usual: NDArray[np.float64], strange: NDArray[np.float64]) -> float:
     """Chance that a strange score exceeds a usual one, ties counting half: the AUROC."""
-    ranks = rankdata(np.concatenate([usual, strange]))[len(usual) :]
-    least = (len(strange) + 1) / 2
-    return float((ranks.mean() - least) / len(usual))
+    ordered = np.sort(usual)
+    below, not_above = (np.searchsorted(ordered, strange, side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(usual)))
 
 
 def spoil_rows(reference: Rows, probes: Sequence[str] = TELLING) -> Spoil:

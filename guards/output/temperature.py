@@ -9,7 +9,6 @@ right about every row of a few is not certain.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from guards.output.classes import Probabilities, softmax
 
@@ -44,6 +43,9 @@ def _fit(logits: Probabilities, labels: NDArray[np.integer]) -> float:
     n = len(logits)
     if not n:
         return 1.0
+    # Imported here: it takes longer than the rest of the guards, and only packing needs it.
+    from scipy.optimize import minimize_scalar
+
     unsure = 1 / (n + 2)
     second = np.partition(logits, -2, axis=1)[:, -2]
     told = (1 - unsure) * logits[np.arange(n), labels] + unsure * second

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from guards.explore.settings import SlateExplore
-from guards.quality.loop.alarm import LoopSettings, judge_newcomers
+from guards.quality.loop.alarm import judge_newcomers
+from guards.quality.loop.settings import LoopSettings
 from models.examples.catalogue import Catalogue, ClickRates, Size, first_model
 from models.examples.feed import SIZE, FeedExample, build_feed
 from models.runtime.catalog import open_runtime

@@ -9,26 +9,11 @@ chose?  The first works without any exploration, which is when it is needed most
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field
 from scipy.stats import norm
 
 from guards.quality.confidence import confidence_sequence
 from guards.quality.loop.calibration import Excess, loop_gap
-from guards.settings import Settings
-
-
-class LoopSettings(Settings):
-    """When a loop is one."""
-
-    least: int = Field(10, ge=1, description="Impressions after which an item had its chance.")
-    patience: int = Field(5, ge=1, description="Windows within which a new item should get them.")
-    share: float = Field(0.5, gt=0, lt=1, description="Share of new items that should.")
-    tolerated_gap: float = Field(
-        0.25, ge=0, description="Accepted calibration gap, relative to the reward observed."
-    )
-    alpha: float = Field(
-        0.05, gt=0, lt=1, description="Chance that the alarm ever sounds without cause."
-    )
+from guards.quality.loop.settings import LoopSettings
 
 
 @dataclass(frozen=True, slots=True)

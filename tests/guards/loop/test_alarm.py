@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.quality.loop.alarm import (
-    LoopSettings,
     judge_calibration,
     judge_loop,
     judge_newcomers,
 )
 from guards.quality.loop.calibration import Excess, loop_gap
+from guards.quality.loop.settings import LoopSettings
 from guards.quality.loop.sources import LabelSources
 
 SETTINGS = LoopSettings()
