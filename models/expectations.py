@@ -26,6 +26,13 @@ class Expectations(Settings):
     mse: float | None = Field(None, ge=0, description="Mean squared error, at most.")
     rmse: float | None = Field(None, ge=0, description="Root of the mean squared error, at most.")
     r2: float | None = Field(None, le=1, description="Share of the labels' variance explained.")
+    ndcg: float | None = Field(None, ge=0, le=1, description="Of rankings, by their rewards.")
+    reciprocal_rank: float | None = Field(
+        None, ge=0, le=1, description="One over the place of the first rewarded slot, averaged."
+    )
+    hit_rate: float | None = Field(
+        None, ge=0, le=1, description="Share of rankings of which a slot was rewarded."
+    )
     worst_slice: float | None = Field(
         None, ge=0, le=1, description="Accuracy of every slice that has labels enough."
     )

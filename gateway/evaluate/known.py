@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from gateway.evaluate.audit import AuditReport, judge_audited, read_audit
 from gateway.evaluate.estimated import judge_estimated, mention_estimate
 from gateway.evaluate.expectations import Expectation, expectation
+from gateway.evaluate.loop_report import LoopReport
 from gateway.evaluate.ml_expectations import judge_measures
 from gateway.evaluate.performance import MetricReport, measure_labelled
 from gateway.evaluate.prior import PriorReport
@@ -30,10 +31,25 @@ class Known:
 
 
 def read_known(
-    connection: Connection, manifest: Manifest, labels: LabelTally, *, alpha: float
+    connection: Connection,
+    manifest: Manifest,
+    labels: LabelTally,
+    loop: LoopReport | None,
+    *,
+    alpha: float,
 ) -> Known:
-    """Read everything about the version that ``manifest`` is of."""
+    """Read everything about the version that ``manifest`` is of.
+
+    Args:
+        connection: Reads.
+        manifest: Of the live version.
+        labels: Of all versions.
+        loop: Of the last window of a model that explores.
+        alpha: Accepted chance that an interval ever misses.
+    """
     performance = measure_labelled(manifest, labels, alpha=alpha)
+    if loop is not None and loop.ranked.version == manifest.version:
+        performance += tuple(map(MetricReport.of, loop.ranked.measured(alpha=alpha)))
     stored = read_quality(connection, manifest.name, manifest.version)
     audit = read_audit(connection, manifest.name, manifest.version, alpha=alpha)
     if stored is None:

@@ -17,6 +17,7 @@ from guards.quality.loop.exposure import (
 )
 from guards.quality.loop.newcomers import Catalogue
 from guards.quality.loop.override import OverrideMonitor
+from guards.quality.ranked_sums import RankedSums
 from guards.settings import Settings
 from models.feedback_spec import LoopSpec
 
@@ -63,6 +64,7 @@ class LoopReport(Settings):
     loop_alarm: bool
     override_alarm: bool
     reasons: tuple[str, ...]
+    ranked: RankedSums  # of the live version, in all windows
 
     @property
     def signal(self) -> Mapping[str, float]:
@@ -87,6 +89,7 @@ def report_window(
     start_ns: int,
     end_ns: int,
     ever: tuple[int, int],
+    ranked: RankedSums,
 ) -> LoopReport:
     """Report on a window that is over.
 
@@ -99,6 +102,7 @@ def report_window(
         start_ns: Unix.
         end_ns: Unix.
         ever: Confirmed and overridden decisions of all windows.
+        ranked: Rankings of the live version, of all windows.
     """
     exposure, patience = counts.exposure, spec.patience
     new_items, early = after.newcomers(patience=patience)
@@ -164,6 +168,7 @@ def report_window(
         loop_alarm=loop.alarm,
         override_alarm=is_overridden,
         reasons=(*loop.reasons, *told),
+        ranked=ranked,
     )
 
 

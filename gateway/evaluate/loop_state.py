@@ -12,6 +12,7 @@ from guards.quality.loop.exposure import Exposure
 from guards.quality.loop.newcomers import Catalogue
 from guards.quality.loop.override import OverrideMonitor
 from guards.quality.loop.sources import LabelSources
+from guards.quality.ranked_sums import RankedSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,15 @@ class LoopState:
     override: OverrideMonitor  # with it
     confirmed: int  # in all windows, without it
     overridden: int
+    ranked: RankedSums  # of the live version, in all windows
 
     @classmethod
     def begin(cls, start_ns: int) -> Self:
         """Begin with nothing counted."""
         empty = Catalogue.empty()
-        return cls(start_ns, start_ns, LoopCounts(), empty, OverrideMonitor.start(), 0, 0)
+        return cls(
+            start_ns, start_ns, LoopCounts(), empty, OverrideMonitor.start(), 0, 0, RankedSums()
+        )
 
     def to_bytes(self) -> bytes:
         """Write every number as an array of an npz file."""
@@ -50,6 +54,7 @@ _NESTED: dict[str, type[Any]] = {
     "window": LoopCounts,
     "catalogue": Catalogue,
     "override": OverrideMonitor,
+    "ranked": RankedSums,
     "exposure": Exposure,
     "uniform": Exposure,
     "sources": LabelSources,

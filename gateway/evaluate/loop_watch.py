@@ -16,6 +16,7 @@ from gateway.evaluate.choice_log import NS_PER_S, read_log, window_of
 from gateway.evaluate.loop_counts import LoopCounts, count_choices, shown_otherwise
 from gateway.evaluate.loop_report import report_window
 from gateway.evaluate.loop_state import LoopState
+from gateway.evaluate.ranked import count_rankings
 from gateway.record.evidence import Evidence
 from gateway.registry.loop import LoopStore
 from gateway.registry.registry import Registry
@@ -101,6 +102,7 @@ class LoopWatch:
             through_ns=until_ns,
             window=state.window.merge(count_choices(read.choices)),
             override=state.override.observe(*shown_otherwise(read.choices)),
+            ranked=state.ranked.merge(count_rankings(read.choices, manifest.version)),
         )
         if until_ns < end_ns:
             self._store.keep(manifest.name, after.to_bytes())
@@ -129,6 +131,7 @@ class LoopWatch:
             start_ns=state.start_ns,
             end_ns=end_ns,
             ever=(after.confirmed, after.overridden),
+            ranked=after.ranked,
         )
         if report.reasons:
             log.warning("feedback loop of %s: %s", manifest.name, "; ".join(report.reasons))

@@ -7,6 +7,7 @@ from gateway.evaluate.quality_report import SliceReport
 from guards.quality.expectation import Judgement, State, judge_measured, no_labels
 from guards.quality.measured import LEAST_ROWS, Measured
 from guards.quality.metrics import METRICS, OF_CLASSES, OF_NUMBERS
+from guards.quality.ranked_sums import RANKED
 from guards.quality.scored_measured import LARGER_IS_BETTER
 from models.manifest import Manifest
 from models.output_layout import class_reading
@@ -78,14 +79,19 @@ def _judge(
     if reason:
         return unknown(reason)
     if name not in measured:
-        return unknown(no_labels(own_rows))
-    larger = METRICS[name].larger_is_better if name in METRICS else LARGER_IS_BETTER[name]
+        return unknown("no rewards yet" if name in RANKED else no_labels(own_rows))
+    of_labels = METRICS.get(name)
+    # Of what is not measured by labels, rankings and the AUROC are better the larger.
+    larger = LARGER_IS_BETTER.get(name, True) if of_labels is None else of_labels.larger_is_better
     return judge_measured(target, measured[name], larger_is_better=larger, total=own_rows)
 
 
 def _misfit(manifest: Manifest, name: str) -> str:
     """Say why a measure can never be taken of this model; "" if it can."""
     signature = manifest.signature
+    if name in RANKED:
+        is_ranking = manifest.explore.kind == "slate"
+        return "" if is_ranking else f"the model explores no rankings: {name} is about them"
     if name in SCORED:
         reading = class_reading(signature.answer)
         if reading is None:

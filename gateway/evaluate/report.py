@@ -128,7 +128,7 @@ def report(engine: Engine, registry: Registry, model: str, *, alpha: float) -> R
             spec = registered[table.live].feedback
             feedback = read_feedback(connection, model, spec, window_of(spec))
             loop = _loop(connection, model)
-            known = read_known(connection, registered[table.live], labels, alpha=alpha)
+            known = read_known(connection, registered[table.live], labels, loop, alpha=alpha)
             drift = _drift(connection, model, table.live, known.prior)
         alerts = tuple(map(AlertReport.of, read_alerts(connection, model, last=ALERTS)))
         shadow = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -35,11 +36,13 @@ LATER_NS = ARRIVED_NS + 10**13
 class World:
     """A ranking model, its evidence, and a clock."""
 
-    def __init__(self, engine: Engine, url: str, root: Path, explore: SlateExplore) -> None:
+    def __init__(
+        self, engine: Engine, url: str, root: Path, explore: SlateExplore, **changes: Any
+    ) -> None:
         self.engine, self.url, self.root = engine, url, root
         self.registry = Registry(engine, ArtifactStore(f"file://{root}/artifacts"))
         key = SigningKey.create()
-        bundle = build_ranking(root, key, explore, feedback=FEEDBACK, loop=LOOP)
+        bundle = build_ranking(root, key, explore, feedback=FEEDBACK, loop=LOOP, **changes)
         self.registry.register(bundle, as_="live", trust_code=False, who="test")
         self.explore = explore
         self.now_ns = LATER_NS
