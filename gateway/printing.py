@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.printing_drift import drift_table
@@ -121,6 +122,10 @@ def print_status(status: Json) -> None:
         if report["shadow"] is not None:
             console.print(_shadow_line(report["shadow"]), highlight=False)
         console.print(expectations_table(report["expectations"]))
+        sounding = [alert for alert in report.get("alerts", ()) if alert["until_s"] is None]
+        if sounding:
+            names = ", ".join(alert["expectation"] for alert in sounding)
+            console.print(f"[red]alerts: {names}[/]", highlight=False)
         told = report.get("feedback") or {}
         if any(told.get(kind) for kind in _FEEDBACK):
             said = ", ".join(f"{told[kind]} {kind.replace('_', ' ')}" for kind in _FEEDBACK)
@@ -187,7 +192,7 @@ def expectations_table(expectations: list[Json]) -> Table:
             found["name"],
             _cell(found["target"]),
             f"[{colours[state]}]{state}[/]",
-            found["reason"],
+            escape(found["reason"]),  # it may name a slice, which is what clients sent
         )
     return table
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gateway.printing import expectations_table
@@ -95,8 +96,8 @@ def slices_table(slices: list[Json]) -> Table:
     for found in slices:
         metric = found["metric"]
         table.add_row(
-            found["by"],
-            found["value"],
+            escape(found["by"]),
+            escape(found["value"]),  # what clients sent
             metric["metric"],
             str(metric["n"]),
             _figure(metric["estimate"]),
@@ -115,7 +116,7 @@ def alerts_table(alerts: list[Json]) -> Table:
             alert["version"],
             _time(alert["since_s"]),
             "-" if is_open else _time(alert["until_s"]),
-            alert["reason"],
+            escape(alert["reason"]),
         )
     return table
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from gateway.evaluate.alerts import AlertWatch
 from gateway.evaluate.report import report
+from gateway.printing import expectations_table
 from gateway.printing_drift import print_drift
-from gateway.printing_quality import print_quality
+from gateway.printing_quality import print_quality, slices_table
 from tests.gateway.evaluate.traffic import ALPHA, Service, draw_world, pack_classifier
 
 
@@ -41,6 +43,19 @@ def test_everything_that_is_known_is_printed(
         "class frequencies", "bbse", "mlls",
     ):  # fmt: skip
         assert said in printed
+
+
+def test_what_clients_sent_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    metric = {"metric": "accuracy", "n": 30, "estimate": 0.5, "low": 0.4, "high": 0.6}
+    console = Console(width=200)
+
+    console.print(slices_table([{"by": "region", "value": "[/] [red]north", "metric": metric}]))
+    told = {"name": "worst_slice", "target": 0.9, "state": "violated", "reason": "region=[/]: 0.1"}
+    console.print(expectations_table([told]))
+
+    printed = capsys.readouterr().out
+    assert "[/] [red]north" in printed
+    assert "region=[/]: 0.1" in printed
 
 
 def test_a_model_of_which_nothing_is_known_says_so(

@@ -49,23 +49,8 @@ def pack_classifier(
     out: Path, version: str = "1", *, labelled: bool = True, key: SigningKey = KEY, **changes: Any
 ) -> Bundle:
     """Pack a bundle of a linear classifier whose answers are those of `draw_world`."""
-    from onnx import TensorProto, helper, numpy_helper
-
     weights = np.array([[0, 3], [0, 0]], np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "w"], ["z"]),
-            helper.make_node("Softmax", ["z"], ["probabilities"], axis=1),
-        ],
-        "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    artifact = out.parent / f"{out.name}.onnx"
-    artifact.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_bytes(model.SerializeToString())
+    artifact = _linear(out, weights, output="probabilities", softmax=True)
     manifest = Manifest.model_validate(
         {
             "name": "mlp",
@@ -97,6 +82,62 @@ def pack_classifier(
         feature_names=("height", "width"),
         held_out_labels=held_out.labels if labelled else None,
     )
+
+
+def pack_regressor(out: Path, **changes: Any) -> Bundle:
+    """Pack a model that answers the first feature for a label that is it, and some noise."""
+    manifest = Manifest.model_validate(
+        {
+            "name": "mlp",
+            "version": "1",
+            "runtime": {"kind": "onnx", "file": "model.onnx", "device": "cpu"},
+            "signature": {
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+                "outputs": [
+                    {"name": "value", "datatype": "FP32", "shape": [-1, 1], "role": "value"}
+                ],
+            },
+            **changes,
+        }
+    )
+    rng = np.random.default_rng(7)
+    reference, held_out = rng.normal(size=(2, 1000, 2)).astype(np.float32)
+    return pack(
+        manifest,
+        _linear(out, np.array([[1.0], [0.0]], np.float32), output="value"),
+        reference={"x": reference},
+        held_out={"x": held_out},
+        out=out,
+        key=KEY,
+        held_out_labels=noisy(held_out, rng),
+    )
+
+
+def noisy(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Label rows by their first feature; the noise grows with the size of the second."""
+    spread = 0.1 + 0.5 * np.abs(x[:, 1])
+    return np.asarray(x[:, 0] + spread * rng.normal(size=len(x)))
+
+
+def _linear(out: Path, weights: np.ndarray, *, output: str, softmax: bool = False) -> Path:
+    """Write an ONNX model that multiplies ``x`` with weights."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z" if softmax else output])]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["z"], [output], axis=1))
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", weights.shape[1]])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    artifact = out.parent / f"{out.name}.onnx"
+    artifact.parent.mkdir(parents=True, exist_ok=True)
+    artifact.write_bytes(model.SerializeToString())
+    return artifact
 
 
 class Service:
@@ -141,10 +182,14 @@ class Service:
                 replace(decision, arrived_ns=int(at))
                 for decision, at in zip(decisions, arrived_ns, strict=True)
             ]
+        self.keep(decisions)
+        return decisions
+
+    def keep(self, decisions: list[Decision]) -> None:
+        """Take decisions into the evidence, and judge them."""
         self.served += decisions
         self.evidence.append(decisions, through={})
         Judgements(self.engine).record(decisions)
-        return decisions
 
     def label(
         self, decisions: list[Decision], labels: np.ndarray, *, received_ns: int | None = None
@@ -156,7 +201,7 @@ class Service:
             else FeedbackStore(self.url, clock_ns=lambda: received_ns)
         )
         items = [
-            Feedback(d.prediction_id, label=int(label))
+            Feedback(d.prediction_id, label=label.item())
             for d, label in zip(decisions, labels, strict=True)
         ]
         if items:
