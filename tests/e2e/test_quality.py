@@ -1,5 +1,8 @@
 """A promise of accuracy on real Ray: unknown, then kept, then broken, and people are told."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,13 @@ def metrics(client: Client) -> str:
     return httpx.get(f"http://127.0.0.1:{port}/metrics").text
 
 
+def handrail(*arguments: str, running: Running) -> str:
+    """Run a command against the gateway, and return its JSON."""
+    command = [sys.executable, "-m", "gateway.cli", *arguments, "--json"]
+    where = ["--state", str(running.state)]
+    return subprocess.run([*command, *where], capture_output=True, text=True, check=True).stdout
+
+
 def test_a_promise_is_unknown_then_kept_then_broken_and_an_alert_says_so(
     new_state: Path, key: SigningKey, tmp_path: Path
 ) -> None:
@@ -91,8 +101,11 @@ def test_a_promise_is_unknown_then_kept_then_broken_and_an_alert_says_so(
         assert alert["until_s"] is None
         assert "is below 0.75" in alert["reason"]
 
-        chosen = client.choose_audit("mlp", BUDGET)["chosen"]
+        told = handrail("audit", "mlp", "--budget", str(BUDGET), running=running)
+        chosen = json.loads(told)["chosen"]
         audit = client.report("mlp")["audit"]
         wrong = float(np.mean(world.probabilities.argmax(axis=1) == world.labels))
         assert audit["labels"] == len(chosen)
         assert audit["low"] <= 1 - wrong <= audit["high"]
+        told = json.loads(handrail("quality", "mlp", running=running))
+        assert {one["metric"] for one in told["performance"]} >= {"accuracy", "macro_f1"}
