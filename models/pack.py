@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,46 +17,42 @@ from numpy.typing import NDArray
 from guards.schema import SchemaSettings
 from guards.stress.power import Budget
 from models.bundle import (
-    CALIBRATION_FILE,
-    DRIFT_FILE,
     ENVIRONMENT_FILE,
-    GOLDEN_FILE,
     GUARDS_FILE,
-    HELD_OUT_FILE,
     MANIFEST_FILE,
-    POWER_FILE,
-    REFERENCE_FILE,
     Bundle,
-    GuardSet,
-    golden_group,
     load_guards,
     open_bundle,
     open_verified,
 )
-from models.bytes_tensor import to_elements, to_fixed
-from models.calibration import check_ordinary_answers, fit_calibration
+from models.bundle_files import (
+    choose,
+    predict,
+    save_arrays,
+    save_calibration,
+    save_golden,
+    save_held_out,
+    save_power_card,
+    save_reference,
+    save_watched,
+    take,
+)
+from models.bytes_tensor import to_elements
+from models.calibration import check_ordinary_answers
 from models.contract import infer_contract
 from models.errors import ArtifactError, BundleError
 from models.features import feature_names as name_features
-from models.features import feature_rows, text_tensors
-from models.held_out import keep_held_out
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.mapped import save_mapped
 from models.model_yaml import render_manifest
 from models.outlier import fit_outlier
-from models.output_rows import output_rows
 from models.parity import environment_fingerprint
-from models.power import draw_power_card
 from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime, Tensors
 from models.seal import digest_files, seal
 from models.signing import SigningKey, TrustedKeys
 from models.slices import slice_values
-from models.traffic import fit_watched
 
-REFERENCE_ROWS = 2048  # what monitors compare traffic with; more rows no longer change a histogram
-WATCHED_ROWS = 4096  # held-out rows that the model answers to show what its answers are
-BATCH_ROWS = 256
 POWER_BUDGET = Budget()
 NO_RUNGS: Mapping[str, Path] = MappingProxyType({})
 
@@ -119,22 +114,22 @@ def pack(
         slice_values(manifest, held_out)  # refuses slices by what is not there
         if held_out_labels is not None:
             rng = np.random.default_rng(seed)
-            _save_held_out(draft, manifest, runtime, held_out, labels=held_out_labels, rng=rng)
-        _save_calibration(draft, manifest, runtime, held_out, labels=held_out_labels)
+            save_held_out(draft, manifest, runtime, held_out, labels=held_out_labels, rng=rng)
+        save_calibration(draft, manifest, runtime, held_out, labels=held_out_labels)
         (draft / MANIFEST_FILE).write_bytes(render_manifest(manifest))
         unsealed = Bundle(draft, manifest, "", digest_files(draft))
         rng = np.random.default_rng(seed)
-        _save_reference(draft, runtime, reference, labels=reference_labels, rng=rng)
-        golden = _take(held_out, _choose(held_out, golden_rows, rng))
+        save_reference(draft, runtime, reference, labels=reference_labels, rng=rng)
+        golden = take(held_out, choose(held_out, golden_rows, rng))
         models = {rung.rung: open_runtime(rung) for rung in unsealed.rungs} | {"": runtime}
-        _save_golden(draft, models, golden, signature=signature)
+        save_golden(draft, models, golden, signature=signature)
         guards = load_guards(unsealed)
-        answers = _predict(runtime, golden)
+        answers = predict(runtime, golden)
         check_ordinary_answers(guards.output, manifest.guards.output, signature, answers)
-        _save_watched(
+        save_watched(
             draft, unsealed, guards, runtime, reference, held_out, names=feature_names, rng=rng
         )
-        _save_power_card(draft, guards, held_out, runtime, signature, budget=power_budget)
+        save_power_card(draft, guards, held_out, runtime, signature, budget=power_budget)
         environment = json.dumps(environment_fingerprint(), indent=1)
         (draft / ENVIRONMENT_FILE).write_text(environment + "\n")
         digest = seal(draft, key)
@@ -224,11 +219,11 @@ def _fit_guards(
             signature,
             reference,
             held_out,
-            predict=partial(_predict, runtime),
+            predict=partial(predict, runtime),
             names=names,
         )
         state = save_mapped(draft, outlier.to_arrays())
-    _save_arrays(draft / GUARDS_FILE, outlier=state)
+    save_arrays(draft / GUARDS_FILE, outlier=state)
     if guards.schema_.features:
         return manifest
     features = infer_contract(reference, signature, names)
@@ -237,153 +232,3 @@ def _fit_guards(
         features=features, rules=guards.schema_.rules, on_violation=guards.schema_.on_violation
     )
     return manifest.model_copy(update={"guards": guards.model_copy(update={"schema_": schema})})
-
-
-def _save_reference(
-    draft: Path,
-    runtime: Runtime,
-    reference: Tensors,
-    *,
-    labels: NDArray[Any] | None,
-    rng: np.random.Generator,
-) -> None:
-    if labels is not None and len(labels) != len(next(iter(reference.values()))):
-        raise ValueError("there must be one label per reference row")
-    kept = _choose(reference, REFERENCE_ROWS, rng)
-    inputs = _take(reference, kept)
-    extra = {} if labels is None else {"labels": labels[kept]}
-    _save_arrays(draft / REFERENCE_FILE, extra, input=inputs, output=_predict(runtime, inputs))
-
-
-def _save_watched(
-    draft: Path,
-    bundle: Bundle,
-    guards: GuardSet,
-    runtime: Runtime,
-    reference: Tensors,
-    held_out: Tensors,
-    *,
-    names: Sequence[str],
-    rng: np.random.Generator,
-) -> None:
-    """Note what traffic was, for the monitors of drift."""
-    signature = bundle.manifest.signature
-    held_out = _take(held_out, _choose(held_out, WATCHED_ROWS, rng))
-    rows = feature_rows(held_out, signature)
-    judged = guards.schema.check(rows, text_tensors(held_out, signature))
-    violations = np.isin(np.arange(len(rows)), list(judged.reasons))
-    outputs, p_values = _predict(runtime, held_out), None
-    if guards.outlier is not None:
-        is_after = guards.outlier.reads == "outputs"
-        p_values = guards.outlier.check(
-            output_rows(outputs, signature) if is_after else rows
-        ).p_values
-    watched = fit_watched(
-        bundle.manifest,
-        reference,
-        held_out,
-        outputs=outputs,
-        p_values=p_values,
-        violations=violations,
-        predict=partial(_predict, runtime),
-        names=names,
-        rng=rng,
-    )
-    _save_arrays(draft / DRIFT_FILE, watched.to_arrays())
-
-
-def _save_golden(
-    draft: Path, models: Mapping[str, Runtime], inputs: Tensors, *, signature: Signature
-) -> None:
-    """Record raw inputs, features and outputs, by the very runtimes that will serve.
-
-    ``models`` are the model, named "", and its rungs, named by their files.
-    """
-    features = {"features": feature_rows(inputs, signature)}
-    outputs = {golden_group(rung): _predict(runtime, inputs) for rung, runtime in models.items()}
-    _save_arrays(draft / GOLDEN_FILE, features, input=inputs, **outputs)
-
-
-def _save_held_out(
-    draft: Path,
-    manifest: Manifest,
-    runtime: Runtime,
-    held_out: Tensors,
-    *,
-    labels: NDArray[Any],
-    rng: np.random.Generator,
-) -> None:
-    """Keep what label-free estimates start from."""
-    if labels.shape != (len(next(iter(held_out.values()))),):
-        raise ValueError("there must be one label per held-out row")
-    outputs = _predict(runtime, held_out)
-    kept = keep_held_out(manifest.signature, held_out, outputs, labels, rng=rng)
-    if kept is not None:
-        _save_arrays(draft / HELD_OUT_FILE, kept.to_arrays())
-
-
-def _save_calibration(
-    draft: Path,
-    manifest: Manifest,
-    runtime: Runtime,
-    held_out: Tensors,
-    *,
-    labels: NDArray[Any] | None,
-) -> None:
-    """Learn how sure the model may be of its classes, where held-out rows have labels."""
-    settings = manifest.guards.output
-    outputs = {} if labels is None else _predict(runtime, held_out)
-    calibration = fit_calibration(settings, manifest.signature, outputs, labels)
-    if calibration is not None:
-        _save_arrays(draft / CALIBRATION_FILE, calibration.to_arrays())
-
-
-def _save_power_card(
-    draft: Path,
-    guards: GuardSet,
-    held_out: Tensors,
-    runtime: Runtime,
-    signature: Signature,
-    *,
-    budget: Budget,
-) -> None:
-    """Measure the very guards that will serve."""
-    card = draw_power_card(
-        signature,
-        guards,
-        held_out,
-        predict=partial(_predict, runtime),
-        budget=budget,
-        clock=time.monotonic,
-    )
-    if card is not None:
-        (draft / POWER_FILE).write_text(card.model_dump_json(indent=1) + "\n")
-
-
-def _predict(runtime: Runtime, inputs: Tensors) -> dict[str, NDArray[Any]]:
-    rows = len(next(iter(inputs.values())))
-    answers = [
-        runtime.predict({name: a[start : start + BATCH_ROWS] for name, a in inputs.items()})
-        for start in range(0, rows, BATCH_ROWS)
-    ]
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-
-
-def _choose(inputs: Tensors, most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw at most ``most`` rows, in their order."""
-    rows = len(next(iter(inputs.values())))
-    return np.sort(rng.choice(rows, min(most, rows), replace=False))
-
-
-def _take(inputs: Tensors, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-    return {name: array[rows] for name, array in inputs.items()}
-
-
-def _save_arrays(
-    path: Path, plain: Tensors | None = None, **groups: Mapping[str, NDArray[Any]]
-) -> None:
-    """Write arrays as ``name``, and the arrays of a group as ``group/name``."""
-    named = {f"{group}/{name}": a for group, arrays in groups.items() for name, a in arrays.items()}
-    named |= plain or {}
-    fixed = {name: to_fixed(a) if a.dtype == np.object_ else a for name, a in named.items()}
-    np.savez(path, allow_pickle=False, **fixed)
