@@ -36,8 +36,8 @@ def read_contest(
         case((ours.predicted == latest.c.label, 0), else_=1).label("champion"),
         case((theirs.predicted == latest.c.label, 0), else_=1).label("challenger"),
     )
-    query = (
-        select(*errs, func.count())
+    pairs = (
+        select(*errs)
         .select_from(latest)
         .join(
             tables.predictions,
@@ -61,8 +61,10 @@ def read_contest(
             ),
         )
         .where(requests.version == live, requests.served_by.in_(OWN))
-        .group_by(*errs)
+        .subquery()  # grouped by name: PostgreSQL takes a repeated expression for another one
     )
+    outcome = (pairs.c.champion, pairs.c.challenger)
+    query = select(*outcome, func.count()).group_by(*outcome)
     found = [tuple(map(int, row)) for row in connection.execute(query)]
     # Losses are 0 or 1, and the wealth a product over rows: their counts are all that matters.
     differences = np.repeat(
