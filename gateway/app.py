@@ -5,14 +5,11 @@ per node, the root application (``/v2``, ``/api/v1``) and one application per re
 """
 
 import logging
-import os
-import secrets
 import shutil
 import sys
 import tempfile
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,7 +44,13 @@ from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.deaths import Deaths
 from gateway.registry.drift import DriftStore
-from gateway.registry.keys import ApiKeys, ensure_admin, local_signing_key, trusted_keys
+from gateway.registry.keys import (
+    ApiKeys,
+    ensure_admin,
+    exploration_salt,
+    local_signing_key,
+    trusted_keys,
+)
 from gateway.registry.loop import LoopStore
 from gateway.registry.quality import QualityStore
 from gateway.registry.registry import Registry
@@ -286,13 +289,3 @@ def start_ray(config: Config) -> str | None:
         _temp_dir=directory,
     )
     return directory
-
-
-def exploration_salt(keys_dir: Path) -> bytes:
-    """Read the secret of the exploration draws; made once, so that replays stay possible."""
-    path = keys_dir / "explore.salt"
-    if not path.exists():
-        keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()

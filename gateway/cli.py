@@ -21,6 +21,9 @@ from gateway.command import (
 from gateway.contracts import contracts
 from gateway.quality_commands import audit, quality
 
+Since = Annotated[float, typer.Option(help="Decisions since then, Unix time in s.")]
+Until = Annotated[float | None, typer.Option(help="Decisions before then, Unix time in s.")]
+
 app = typer.Typer(
     help="Serve predictive models with the guardrails built in.",
     no_args_is_help=True,
@@ -210,7 +213,8 @@ def estimate_(
     target: Annotated[
         str, typer.Option(help="greedy, uniform, version:N, or a policy: softmax:tau=0.1.")
     ],
-    since: Annotated[float, typer.Option(help="Decisions since then, Unix time in s.")] = 0.0,
+    since: Since = 0.0,
+    until: Until = None,
     state: State = None,
     url: Url = None,
     key: Key = None,
@@ -220,7 +224,7 @@ def estimate_(
     from gateway.printing import print_estimate
 
     with open_client(url, key, state) as client:
-        told = client.estimate(name, target, since_s=since)
+        told = client.estimate(name, target, since_s=since, until_s=until)
         if as_json:
             tell(told, as_json)
         else:
@@ -234,14 +238,18 @@ def export(
     format_: Annotated[
         Literal["parquet", "dsjson"], typer.Option("--format", help="dsjson: for Vowpal Wabbit.")
     ] = "parquet",
-    since: Annotated[float, typer.Option(help="Decisions since then, Unix time in s.")] = 0.0,
+    since: Since = 0.0,
+    until: Until = None,
     state: State = None,
     url: Url = None,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write joined decisions with propensities and weights, to train the next model on."""
     with open_client(url, key, state) as client:
-        out.write_bytes(client.export(name, format=format_, since_s=since))
+        content, read = client.export(name, format=format_, since_s=since, until_s=until)
+        out.write_bytes(content)
+        tell(read, as_json)
 
 
 @app.command()

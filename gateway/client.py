@@ -1,5 +1,6 @@
 """A small Python client: inference over the Open Inference Protocol v2, and the management API."""
 
+import json
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,15 @@ from typing import IO, Any, Literal, Self
 
 import httpx
 
-from gateway.wire import HEADER_LENGTH, Answer, Arrays, Json, decode_answer, encode_request
+from gateway.wire import (
+    HEADER_LENGTH,
+    READ_HEADER,
+    Answer,
+    Arrays,
+    Json,
+    decode_answer,
+    encode_request,
+)
 
 TIMEOUT_S = 30.0
 IMPORT_LINES = 5000  # of feedback, in one call: well below the gateway's limits
@@ -154,21 +163,34 @@ class Client:
         """Tell what the evaluator found about a model."""
         return self._json("GET", f"/api/v1/models/{model}/report")
 
-    def estimate(self, model: str, target: str, *, since_s: float = 0.0) -> Json:
+    def estimate(
+        self, model: str, target: str, *, since_s: float = 0.0, until_s: float | None = None
+    ) -> Json:
         """Tell what another policy or version would have earned; ``target`` as in ``greedy``,
         ``uniform``, ``softmax:tau=0.1`` or ``version:2``.
         """
-        asked = {"target": target, "since": since_s}
+        asked = {"target": target, **_between(since_s, until_s)}
         path = f"/api/v1/models/{model}/estimate"
         return self._json("GET", path, params=asked, timeout=LOG_S)
 
     def export(
-        self, model: str, *, format: Literal["parquet", "dsjson"] = "parquet", since_s: float = 0.0
-    ) -> bytes:
-        """Fetch the joined decisions with propensities and weights, as a file's content."""
-        asked = {"format": format, "since": since_s}
+        self,
+        model: str,
+        *,
+        format: Literal["parquet", "dsjson"] = "parquet",
+        since_s: float = 0.0,
+        until_s: float | None = None,
+    ) -> tuple[bytes, Json]:
+        """Fetch the joined decisions with propensities and weights.
+
+        Returns:
+            A file's content, and what was read for it: ``requests``, the ``oldest`` of them in
+            Unix s, and ``is_cut``: older ones were left out, and ``until_s`` reaches them.
+        """
+        asked = {"format": format, **_between(since_s, until_s)}
         path = f"/api/v1/models/{model}/export"
-        return self._send("GET", path, params=asked, timeout=LOG_S).content
+        response = self._send("GET", path, params=asked, timeout=LOG_S)
+        return response.content, json.loads(response.headers[READ_HEADER])
 
     def choose_audit(self, model: str, budget: int) -> Json:
         """Choose about ``budget`` rows of the live version to label; labels are feedback."""
@@ -253,6 +275,10 @@ def write_archive(bundle: Path, archive: IO[bytes]) -> None:
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(bundle.iterdir()):
             tar.add(path, arcname=path.name, recursive=False)
+
+
+def _between(since_s: float, until_s: float | None) -> Json:
+    return {"since": since_s} | ({} if until_s is None else {"until": until_s})
 
 
 def _answer_error(response: httpx.Response) -> AnswerError:

@@ -89,6 +89,9 @@ def print_estimate(told: Json) -> None:
     console.print(line, soft_wrap=True, highlight=False)
     used = f"{told['decisions']} decisions" + (f", left out: {left_out}" if left_out else "")
     console.print(used, soft_wrap=True, highlight=False)
+    if told["read"]["is_cut"]:
+        newest = f"only the newest {told['read']['requests']} requests were read"
+        console.print(f"{newest}; --until {told['read']['oldest']:.3f} reaches those before")
     if told["earned"] is None:
         return
     table = Table("estimator", "reward", "95 % interval", "at any look", "may decide")

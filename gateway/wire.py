@@ -16,6 +16,7 @@ from models.bytes_tensor import as_elements, cut_elements, join_elements
 from models.signature import DTYPES
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+READ_HEADER = "Handrail-Read"  # of an export: which part of the log was read
 US_PER_MS = 1000
 
 Arrays = Mapping[str, NDArray[Any]]

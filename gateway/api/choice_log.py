@@ -2,10 +2,12 @@
 
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Response
 
 from gateway.evaluate.asked import AskedLog
 from gateway.evaluate.export import FORMATS
+from gateway.wire import READ_HEADER
 from models.manifest import ModelName
 
 Json = dict[str, Any]
@@ -43,6 +45,7 @@ class ChoiceLogRoutes:
         since: Since = 0.0,
         until: Until = None,
     ) -> Response:
-        """Write the joined decisions with propensities and weights."""
-        content = self._log.export(model, format_, since_s=since, until_s=until)
-        return Response(content, media_type=FORMATS[format_])
+        """Write the joined decisions with propensities and weights; the header says of what."""
+        content, read = self._log.export(model, format_, since_s=since, until_s=until)
+        told = {READ_HEADER: orjson.dumps(read.to_json()).decode()}
+        return Response(content, media_type=FORMATS[format_], headers=told)

@@ -17,10 +17,13 @@ from sqlalchemy import Engine, insert, select
 
 from gateway.registry import tables
 from gateway.registry.database import reading
+from models.errors import KeyFileError
 from models.signing import SigningKey, TrustedKeys
 
 Right = Literal["infer", "feedback", "read", "register", "operate", "audit"]
 Role = Literal["infer", "feedback", "register", "operate", "audit", "admin"]
+
+SALT_BYTES = 32
 
 # Separated: who uploads a version does not route traffic to it, and the other way round.
 GRANTS: Mapping[Role, frozenset[Right]] = {
@@ -154,6 +157,27 @@ def local_signing_key(keys_dir: Path) -> SigningKey:
         public = key.publish(Path(fresh))
         public.replace(trusted / public.name)  # whole at any time for whoever reads it
     return key
+
+
+def exploration_salt(keys_dir: Path) -> bytes:
+    """Load the secret of the exploration draws; made once, so that replays stay possible.
+
+    Raises:
+        KeyFileError: the file does not hold one: an empty secret would be known to everybody.
+    """
+    path = keys_dir / "explore.salt"
+    keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=keys_dir) as fresh:  # nobody else may enter
+            draft = Path(fresh) / path.name
+            draft.write_bytes(secrets.token_bytes(SALT_BYTES))
+            draft.chmod(0o600)
+            with suppress(FileExistsError):  # another process came first: its secret is the one
+                os.link(draft, path)
+    salt = path.read_bytes()
+    if len(salt) < SALT_BYTES:
+        raise KeyFileError(path.name, f"{len(salt)} bytes are no secret")
+    return salt
 
 
 def trusted_keys(keys_dir: Path) -> TrustedKeys:

@@ -10,7 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.config import Config
+from gateway.evaluate.asked import AskedLog
 from gateway.record.evidence import Evidence
+from gateway.registry.database import open_database
 from gateway.registry.keys import local_signing_key
 from gateway.registry.registry import Registry
 from tests.gateway.evaluate.choices import rank_items, rewards_of, slate, store_at
@@ -51,6 +53,8 @@ async def test_an_export_is_a_file_of_every_decision(client: httpx.AsyncClient, 
     assert pq.read_table(io.BytesIO(parquet.content)).num_rows == DECISIONS
     lines = [json.loads(line) for line in dsjson.content.splitlines()]
     assert len(lines) == DECISIONS
+    read = json.loads(parquet.headers["Handrail-Read"])
+    assert (read["requests"], read["is_cut"]) == (DECISIONS, False)
     assert [outcome["_label_cost"] for outcome in lines[0]["_outcomes"]] == [-1.0, 0.0, 0.0]
 
 
@@ -61,6 +65,30 @@ async def test_only_what_was_recorded_in_the_time_asked_about_counts(
     told = (await client.get(f"/api/v1/models/{feed}/estimate", params=asked)).json()
 
     assert (told["decisions"], told["verdict"]) == (0, "refused")
+
+
+async def test_an_answer_says_which_part_of_the_log_it_read(
+    registry: Registry, config: Config, feed: str
+) -> None:
+    evidence = Evidence(config.evidence_url, clock_ns=lambda: ARRIVED_NS + 2 * 10**9)
+    later = [
+        replace(one, model="feed", prediction_id=f"l{i}") for i, one in enumerate(rank_items(50))
+    ]
+    evidence.append(later, through={})
+    engine = open_database(config.database_url)
+
+    def asked(most: int) -> AskedLog:
+        return AskedLog(engine, registry, evidence, alpha=0.05, max_requests=most)
+
+    whole = asked(1000).estimate(feed, "greedy")
+    newest = asked(120).estimate(feed, "greedy")
+    _, before = asked(120).export(feed, "dsjson", until_s=newest["read"]["oldest"])
+
+    oldest_s = (ARRIVED_NS + 10**9) / 1e9
+    assert whole["read"] == {"requests": DECISIONS + 50, "oldest": oldest_s, "is_cut": False}
+    # Seventy of the earlier commit were read too, and left out: a commit is read whole or not.
+    assert newest["read"] == {"requests": 50, "oldest": oldest_s + 1, "is_cut": True}
+    assert before.is_cut
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -11,14 +12,17 @@ from gateway.registry.database import open_database, reading
 from gateway.registry.keys import (
     GRANTS,
     REFRESH_S,
+    SALT_BYTES,
     ApiKeys,
     Right,
     Role,
     admin_key_file,
     ensure_admin,
+    exploration_salt,
     local_signing_key,
     trusted_keys,
 )
+from models.errors import KeyFileError
 
 
 @pytest.fixture
@@ -125,3 +129,20 @@ def test_threads_that_ask_for_the_signing_key_at_once_get_the_same(tmp_path: Pat
 
 def test_without_trusted_keys_nobody_is_trusted(tmp_path: Path) -> None:
     assert trusted_keys(tmp_path).by_id == {}
+
+
+def test_processes_that_start_together_draw_with_one_salt(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as executor:
+        salts = set(executor.map(lambda _: exploration_salt(tmp_path / "keys"), range(64)))
+
+    [salt] = salts
+    assert len(salt) == SALT_BYTES
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["explore.salt"]
+    assert (tmp_path / "keys" / "explore.salt").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_salt_that_everybody_could_guess_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "explore.salt").write_bytes(b"")
+
+    with pytest.raises(KeyFileError, match="0 bytes are no secret"):
+        exploration_salt(tmp_path)
