@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, or_, select
 
 from gateway.evaluate import tables
 from gateway.evaluate.captured import Key
@@ -21,13 +21,24 @@ class Label(NamedTuple):
 def read_labels_of(
     connection: Connection, model: str, predictions: Sequence[str]
 ) -> Mapping[Key, Label]:
-    """Read the labels of some predictions, by row."""
-    table = tables.labels.c
+    """Read the labels of some predictions, by row.
+
+    Those that an audit asked for are left out: they are of harder rows than most.
+    """
+    table, audited = tables.labels.c, tables.audited.c
+    of_audit = and_(
+        audited.model == model,
+        audited.prediction_id == table.prediction_id,
+        audited.row == table.row,
+    )
     found: dict[Key, Label] = {}
     for start in range(0, len(predictions), _CHUNK):
         query = (
             select(table.prediction_id, table.row, table.label, table.received_ns)
+            .select_from(tables.labels)
+            .outerjoin(tables.audited, of_audit)
             .where(table.model == model, table.label.is_not(None))
+            .where(or_(audited.chosen.is_(None), audited.chosen.is_(False)))
             .where(table.prediction_id.in_(predictions[start : start + _CHUNK]))
             .order_by(table.observed_ns, table.revision)
         )

@@ -27,7 +27,8 @@ class Hits:
 class LabelTally:
     """Labels, joined with the answers they are about."""
 
-    pairs: Mapping[str, Floats]  # by version, (m, 3): prediction, label, how many rows
+    # By version, (m, 4): prediction, label, how many rows, and whether an audit asked for them.
+    pairs: Mapping[str, Floats]
     unmatched: int  # labels that found no prediction (yet)
 
     def right(self, version: str) -> Hits:
@@ -38,9 +39,12 @@ class LabelTally:
         return Hits(int(pairs[pairs[:, 0] == pairs[:, 1], 2].sum()), int(pairs[:, 2].sum()))
 
     def rows(self, version: str) -> tuple[Floats, Floats]:
-        """List prediction and label of each labelled row that has a number for its answer."""
-        pairs = self.pairs.get(version, np.empty((0, 3)))
-        pairs = pairs[~np.isnan(pairs[:, 0])]
+        """List prediction and label of each labelled row that has a number for its answer.
+
+        Those that an audit asked for are left out: they are harder than most.
+        """
+        pairs = self.pairs.get(version, np.empty((0, 4)))
+        pairs = pairs[~np.isnan(pairs[:, 0]) & (pairs[:, 3] == 0)]
         counts = pairs[:, 2].astype(np.int64)
         return np.repeat(pairs[:, 0], counts), np.repeat(pairs[:, 1], counts)
 
@@ -81,22 +85,29 @@ def read_labels(connection: Connection, model: str) -> LabelTally:
         predictions.row.is_not(None),
         predictions.predicted,
         latest.c.label,
+        tables.audited.c.chosen,  # NULL: no audit could have
+    )
+    of_audit = and_(
+        tables.audited.c.model == model,
+        tables.audited.c.prediction_id == latest.c.prediction_id,
+        tables.audited.c.row == latest.c.row,
     )
     query = (
         select(*what, func.count())
         .select_from(latest)
         .outerjoin(tables.predictions, of_row)
         .outerjoin(tables.requests, of_request)
+        .outerjoin(tables.audited, of_audit)
         .group_by(*what)
     )
-    pairs: dict[str, list[tuple[float, float, int]]] = {}
+    pairs: dict[str, list[tuple[float, float, int, bool]]] = {}
     unmatched = 0
-    for version, served_by, found, predicted, label, n in connection.execute(query):
+    for version, served_by, found, predicted, label, chosen, n in connection.execute(query):
         if not found:
             unmatched += n
         elif served_by in OWN:  # NaN for what is no number: it agrees with no label
             value = float("nan") if predicted is None else predicted
-            pairs.setdefault(version, []).append((value, label, n))
+            pairs.setdefault(version, []).append((value, label, n, bool(chosen)))
     return LabelTally({version: np.array(rows) for version, rows in pairs.items()}, unmatched)
 
 

@@ -139,6 +139,25 @@ def test_labels_that_nobody_asked_for_change_no_audit(service: Service) -> None:
     assert audit_of(service) == before
 
 
+def test_labels_that_an_audit_asked_for_do_not_slander_the_other_measures(
+    service: Service,
+) -> None:
+    world = draw_world(ROWS, np.random.default_rng(6))
+    decisions = service.serve(world)
+    chosen = auditor(service).choose("mlp", budget=BUDGET)["chosen"]
+    answer(service, world, chosen)
+    asked = {one["prediction_id"] for one in chosen}
+    others = [n for n, d in enumerate(decisions) if d.prediction_id not in asked][:500]
+
+    assert service.report().performance == ()
+    service.label([decisions[n] for n in others], world.labels[others])
+
+    found = service.report()
+    assert found.quality is not None
+    assert {one.n for one in (*found.performance, *found.quality.scored)} == {500}
+    assert sum(o.metric.n for o in found.quality.slices if o.by == "predicted") == 500
+
+
 def test_a_budget_beyond_the_rows_takes_all_and_then_nothing_is_left(service: Service) -> None:
     service.serve(draw_world(50, np.random.default_rng(5)))
 
