@@ -64,7 +64,7 @@ class LoopReport(Settings):
     loop_alarm: bool
     override_alarm: bool
     reasons: tuple[str, ...]
-    ranked: RankedSums  # of the live version, in all windows
+    ranked: RankedSums = RankedSums()  # of the live version, in all windows
 
     @property
     def signal(self) -> Mapping[str, float]:

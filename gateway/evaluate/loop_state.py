@@ -46,7 +46,7 @@ class LoopState:
     def from_bytes(cls, content: bytes) -> Self:
         """Read what `to_bytes` wrote."""
         with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            arrays = dict(held)
+            arrays = _flat("ranked.", RankedSums()) | dict(held)  # states of before lack it
         return cls(**_values("", cls, arrays))
 
 

@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 
 from gateway.evaluate.alerts import AlertWatch
+from gateway.evaluate.captured import join_captured, read_captured
+from gateway.evaluate.estimated import estimate_quality, judge_estimated
 from gateway.evaluate.report import report
 from guards.quality.expectation import State
-from models.bundle import Bundle
+from models.bundle import Bundle, load_held_out
+from models.held_out import HeldOut
 from tests.gateway.evaluate.test_performance import named
-from tests.gateway.evaluate.traffic import ALPHA, Service, World, draw_world, pack_classifier
+from tests.gateway.evaluate.traffic import (
+    ALPHA,
+    Service,
+    World,
+    captured_decisions,
+    draw_world,
+    pack_classifier,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +142,33 @@ def test_classes_as_frequent_as_before_are_no_shift(service: Service) -> None:
 
     assert drift is not None
     assert not any(told.alarm for told in drift.prior)
+
+
+def test_an_alarm_without_a_fall_is_rare_and_one_about_a_fall_is_not(bundle: Bundle) -> None:
+    """At a target that the model just keeps, and with rows of which more are hard."""
+    held_out = load_held_out(bundle)
+    assert held_out is not None
+    rng = np.random.default_rng(8)
+    truth = float(draw_world(400_000, rng).probabilities.max(axis=1).mean())  # it is calibrated
+    false = missed = 0
+    for _ in range(50):
+        same, hard = draw_world(1000, rng), harder(400, rng)
+        mixed = World(
+            np.concatenate([same.x[:600], hard.x]),
+            np.concatenate([same.probabilities[:600], hard.probabilities]),
+            np.empty(1000),
+        )
+        false += _alarms(bundle, held_out, same, truth)
+        missed += not _alarms(bundle, held_out, mixed, truth)
+
+    assert false == 0
+    assert missed == 0
+
+
+def _alarms(bundle: Bundle, held_out: HeldOut, world: World, target: float) -> bool:
+    """Whether estimates from the rows of ``world`` violate the target."""
+    parts = [read_captured(one, bundle.manifest) for one in captured_decisions(world)]
+    captured = join_captured([part for part in parts if part is not None])
+    judged = judge_estimated(estimate_quality(bundle.manifest, held_out, captured), target)
+    assert judged is not None
+    return judged.state is State.VIOLATED

@@ -1,11 +1,16 @@
 """Measures of rankings, from rewards to the report and its expectations."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from gateway.evaluate.loop_state import LoopState
+from gateway.registry.loop import LoopStore
 from guards.quality.expectation import State
+from guards.quality.ranked_sums import RankedSums
 from tests.gateway.evaluate.choices import slate
 from tests.gateway.evaluate.test_loop_watch import PER_WINDOW, World, _reward
 from tests.gateway.evaluate.test_performance import named
@@ -45,3 +50,20 @@ def test_rewards_far_down_break_the_promise_about_their_place(world: World) -> N
 
     assert named(found, "ndcg").state is State.VIOLATED
     assert named(found, "hit_rate").state is State.HOLDS
+
+
+def test_a_state_of_before_begins_to_count_rankings(world: World) -> None:
+    requests = world.serve(0)
+    _reward(world, requests)
+    world.tick()
+    stored = LoopStore(world.url).state("feed")
+    assert stored is not None
+    with np.load(io.BytesIO(stored)) as held:
+        arrays = {name: held[name] for name in held.files if not name.startswith("ranked.")}
+    old = io.BytesIO()
+    np.savez(old, **arrays)
+
+    again = LoopState.from_bytes(old.getvalue())
+
+    assert again.ranked == RankedSums()
+    assert again.confirmed == LoopState.from_bytes(stored).confirmed
