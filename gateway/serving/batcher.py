@@ -16,7 +16,8 @@ from gateway.errors import ClientGoneError
 from gateway.record.inflight import Lane
 from gateway.registry.routing import RoutingTable
 from gateway.serving.deadline import NS_PER_MS, NS_PER_US
-from gateway.serving.microbatch import Item, Judged, Microbatch, Stamps
+from gateway.serving.item import Item, Judged, Stamps
+from gateway.serving.microbatch import Microbatch
 from gateway.serving.queue import Queue, Waiting
 from gateway.serving.versions import Die, LoadedVersion
 from models.errors import StickyDeviceError

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.serving.batcher import Batcher
-from gateway.serving.microbatch import Item, Judged
+from gateway.serving.item import Item, Judged
 from gateway.serving.versions import LoadedVersion, View
 from models.manifest import CacheRung, ConstantRung, ModelRung, Rung, VersionRung
 from models.prediction import predicted

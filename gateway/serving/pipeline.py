@@ -29,8 +29,8 @@ from gateway.serving.chooser import Decided
 from gateway.serving.codec import decode_inputs
 from gateway.serving.deadline import NS_PER_MS, budget_ns
 from gateway.serving.fingerprint import Fingerprints
+from gateway.serving.item import Item, Judged
 from gateway.serving.ladder import Ladder
-from gateway.serving.microbatch import Item, Judged
 from gateway.serving.progress import Answer, Progress, Request
 from gateway.serving.rejection import is_about_the_rows, rejection_of
 from gateway.serving.requested import (

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gateway.serving.batcher import Gone
 from gateway.serving.certainty import Certainty
+from gateway.serving.item import Item, Judged
 from gateway.serving.ladder import Fallback
-from gateway.serving.microbatch import Item, Judged
 from gateway.serving.protocol import Envelope
 from gateway.serving.verdicts import Verdicts
 from gateway.serving.versions import LoadedVersion, View

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from gateway.registry.routing import RoutingTable
-from gateway.serving.microbatch import Item, Judged
+from gateway.serving.item import Item, Judged
 from gateway.serving.versions import LoadedVersion
 
 

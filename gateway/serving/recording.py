@@ -21,7 +21,7 @@ from gateway.record.ids import new_trace
 from gateway.record.journal import GroupCommitter
 from gateway.serving.codec import DATATYPES, to_bytes
 from gateway.serving.explored import exploration_of
-from gateway.serving.microbatch import Judged
+from gateway.serving.item import Judged
 from gateway.serving.progress import Answer, Progress
 from gateway.serving.statistics import Statistics
 from gateway.serving.verdicts import Verdicts

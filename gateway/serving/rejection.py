@@ -4,7 +4,7 @@ import numpy as np
 
 from gateway.errors import RejectedError
 from gateway.serving.chain import GUARD_FAILED
-from gateway.serving.microbatch import Judged
+from gateway.serving.item import Judged
 from guards.outlier.explain import COMPARISONS
 from guards.output.faults import CONFIDENCE as UNSURE
 

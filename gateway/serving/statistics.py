@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.serving.microbatch import Stamps
+from gateway.serving.item import Stamps
 
 NS_PER_MS = 1_000_000
 BATCH_SIZES_MAX = 512  # a single request may have any number of rows; no client grows this list

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.errors import QuarantinedError, SuspectError
 from gateway.record.inflight import Flight, ForeignFileError, list_flights, model_of
 from gateway.registry.deaths import CONVICTED, Death, Deaths
-from gateway.serving.microbatch import Item
+from gateway.serving.item import Item
 
 # A replica that is alone leaves suspects of a crash to its ladder for so long: meanwhile another
 # one starts, and if the inputs do kill, they take only one of the two.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gateway.serving.certainty import Certainty
 from gateway.serving.chain import GUARD_FAILED
 from gateway.serving.chooser import Decided
-from gateway.serving.microbatch import Judged
+from gateway.serving.item import Judged
 from guards.explore.choices import NOBODY
 from guards.output.faults import CONFIDENCE as UNSURE
 from guards.verdict import Action, Verdict

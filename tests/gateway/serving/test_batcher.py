@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ClientGoneError
 from gateway.serving.batcher import Batcher
-from gateway.serving.microbatch import Item, Judged
+from gateway.serving.item import Item, Judged
 from models.bundle import Bundle
 from models.signing import SigningKey
 from tests.gateway.serving.poison import build_lookup

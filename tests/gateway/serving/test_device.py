@@ -14,7 +14,7 @@ import pytest
 
 from gateway.dying import LOST_DEVICE
 from gateway.serving.batcher import Batcher
-from gateway.serving.microbatch import Item
+from gateway.serving.item import Item
 from gateway.serving.versions import Versions
 from models.bundle import Bundle
 from models.errors import OutOfMemoryError, StickyDeviceError
@@ -152,7 +152,7 @@ import numpy as np
 
 from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.batcher import Batcher
-from gateway.serving.microbatch import Item
+from gateway.serving.item import Item
 from gateway.serving.versions import Versions
 from models.errors import StickyDeviceError
 

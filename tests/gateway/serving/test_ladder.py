@@ -14,8 +14,8 @@ from gateway.registry.routing import RoutingTable, VersionRef
 from gateway.serving.answer_cache import AnswerCache
 from gateway.serving.chooser import Decided
 from gateway.serving.cost import RETRY_NS, BatchCost
+from gateway.serving.item import Item, Judged, Stamps
 from gateway.serving.ladder import LAST_NS, SHARE, Fallback, Ladder
-from gateway.serving.microbatch import Item, Judged, Stamps
 from gateway.serving.versions import LoadedVersion, View, load_version
 from guards.explore.choices import certain
 from guards.explore.decider import Question

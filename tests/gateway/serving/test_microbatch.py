@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from gateway.serving.cost import RETRY_NS
-from gateway.serving.microbatch import Item
+from gateway.serving.item import Item
 from models.bundle import Bundle
 from models.signing import SigningKey
 from tests.gateway.serving.conftest import table

@@ -2,7 +2,7 @@
 
 import pickle
 
-from gateway.serving.microbatch import Stamps
+from gateway.serving.item import Stamps
 from gateway.serving.statistics import BATCH_SIZES_MAX, Statistics, VersionStats, as_json, total
 
 STAMPS = Stamps(8, dequeued_ns=130, guarded_ns=150, inferred_ns=190, explored_ns=0)

@@ -17,7 +17,7 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
 from gateway.serving.batcher import Batcher
 from gateway.serving.cost import BatchCost
-from gateway.serving.microbatch import Item
+from gateway.serving.item import Item
 from gateway.serving.versions import LoadedVersion
 
 NS_PER_S = 1_000_000_000
