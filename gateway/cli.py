@@ -29,8 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(contracts, name="contract")
-for command in (quality, audit, estimate, export, explore):
-    app.command()(command)
 
 
 @app.command()
@@ -286,6 +284,10 @@ def demo(
     from gateway.demo.run import run_demo
 
     raise typer.Exit(run_demo(keep))
+
+
+for command in (quality, audit, estimate, export, explore):
+    app.command()(command)
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from gateway.registry.keys import local_signing_key
 from tests.e2e.conftest import Running, gateway
 from tests.gateway.serving.columns_model import build_columns
 
+pytestmark = pytest.mark.e2e
+
 Row = tuple[float, int, bytes]
 ORDINARY: Row = (30, 5000, b"smith")
 WANTED = ("age_out", "income_out", "job_out", "handrail.verdict", "handrail.reasons")
