@@ -42,6 +42,7 @@ KILL_EVERY_S = 5.0
 POISON_EVERY_S = 60.0  # two deaths each, and a replica takes up to ten seconds to start
 ROWS = range(2, 66)
 FRESH_NS = 1_000_000_000
+SAID_BYTES = 60  # of an answer that is not in the error contract
 
 
 class Gateway:
@@ -199,7 +200,8 @@ def _code(outcome: Outcome) -> str:
     try:
         return f"{outcome.status} {json.loads(outcome.body)['code']}"
     except (ValueError, KeyError):
-        return str(outcome.status or "without an answer")
+        said = outcome.body[:SAID_BYTES].decode(errors="replace")
+        return f"{outcome.status} {said}" if outcome.status else "without an answer"
 
 
 async def measure(gateway: Gateway, *, kill_s: float, poison_s: float) -> dict[str, Any]:
