@@ -27,7 +27,7 @@ OnValue = Literal["allow", "flag", "impute", "fallback", "reject"]
 class OnViolation(Settings):
     """What each kind of violation leads to; `impute` puts the feature's default in its place."""
 
-    missing: OnValue = Field(default="reject", description="NaN or no text, where it is no value.")
+    missing: OnValue = Field(default="reject", description="NaN or no word, where it is no value.")
     nonfinite: OnValue = Field(default="reject", description="Infinity, anywhere.")
     range: OnValue = Field(default="flag", description="Below low or above high.")
     category: OnValue = Field(default="flag", description="A value that is no category.")
@@ -71,7 +71,7 @@ class SchemaSettings(Settings):
 def _imputed(feature: Feature, on: OnViolation) -> Iterator[str]:
     """List the kinds of violation of a feature that its default would be put in place of."""
     can_break = {
-        "missing": not feature.missing,
+        "missing": not feature.missing and feature.kind != "text",
         "nonfinite": not feature.is_text,
         "range": feature.low is not None or feature.high is not None,
         "category": feature.categories is not None,

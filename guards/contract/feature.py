@@ -55,7 +55,7 @@ class Feature(Settings):
         default=None, ge=0, description="Least span of the values of one image."
     )
     text: TextLimits | None = Field(default=None, description="What a text may be.")
-    missing: bool = Field(default=False, description="Whether NaN, or an empty text, is a value.")
+    missing: bool = Field(default=False, description="Whether NaN, or no text, is a value.")
     default: Number | str | None = Field(
         default=None, description="Put in the place of a violation whose action is `impute`."
     )

@@ -13,12 +13,16 @@ MAX_SHOWN = 80  # characters of a text in a reason
 
 
 def text_faults(value: bytes, feature: Feature) -> Iterator[tuple[str, str]]:
-    """Give the kind of each violation, and what was expected instead."""
-    if not value:
-        if not feature.missing:
-            yield "missing", "a text"
+    """Give the kind of each violation, and what was expected instead.
+
+    An empty word is missing; an empty text of any other kind is a text, of length 0.
+    """
+    if not value and feature.missing:
         return
     if feature.categories is not None:
+        if not value:
+            yield "missing", "a text"
+            return
         known = feature.categories
         if not any(str(category).encode() == value for category in known):
             yield "category", "one of " + ", ".join(str(category) for category in known[:8])

@@ -30,7 +30,7 @@ NOTHING = "…"  # what the constant rung says
 def build_babble(root: Path, key: SigningKey, *, version: str = "1") -> Bundle:
     """Pack it to ``root/version``; its fallbacks are a smaller one and a constant text."""
     rng = np.random.default_rng(int(version))
-    texts = {"english": np.array([" ".join(rng.choice(WORDS, 3)) for _ in range(20)])}
+    texts = {"english": np.array([" ".join(rng.choice(WORDS, i % 4)) for i in range(20)])}
     manifest = Manifest(
         name="babble",
         version=version,

@@ -20,7 +20,7 @@ def kinds(value: bytes, feature: Feature = TEXT) -> list[str]:
     [
         (b"three hundred and forty-two", []),
         ("déjà vu, señor".encode(), []),
-        (b"", ["missing"]),
+        (b"", ["length"]),
         (b"ab", ["length"]),
         (b"abcdefghij klmnopqrstu vwxyz ABCDEFGH IJKL", ["length"]),
         ("привет мир".encode(), ["script"]),
@@ -43,6 +43,11 @@ def test_a_word_that_is_no_category_is_found_and_an_empty_one_is_missing() -> No
     assert kinds(b"clark", job) == ["category"]
     assert kinds(b"", job) == ["missing"]
     assert kinds(b"", job.model_copy(update={"missing": True})) == []
+
+
+def test_an_empty_text_is_a_text_where_no_length_is_asked_for() -> None:
+    assert kinds(b"", Feature(name="t", kind="text")) == []
+    assert kinds(b"", TEXT.model_copy(update={"missing": True})) == []
 
 
 @given(value=st.binary(max_size=200))
