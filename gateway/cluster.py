@@ -12,10 +12,11 @@ import socket
 from pathlib import Path
 
 from gateway.config import Config
-from gateway.serving.edge import ALLOWED_HOSTS_VARIABLE
 
 HAPROXY_ON_LOOPBACK = Path(__file__).with_name("haproxy_on_loopback.sh")
-EDGE = "gateway.serving.edge:middlewares"
+EDGE = "gateway.edge:middlewares"
+ALLOWED_HOSTS_VARIABLE = "HANDRAIL_ALLOWED_HOSTS"
+STATE_VARIABLE = "HANDRAIL_STATE"  # where a process of Serve's finds the settings of the gateway
 
 MAX_CONNECTIONS = 20_000  # of HAProxy on one node; a node of a cluster needs `ulimit -n 65536`
 
@@ -56,8 +57,11 @@ BOTH = {
 def cluster_environment(config: Config) -> dict[str, str]:
     """Give the variables every node needs."""
     path = HAPROXY if config.ray.proxy == "haproxy" else SERVE_PROXY
-    hosts = {ALLOWED_HOSTS_VARIABLE: ",".join(config.server.allowed_hosts)}
-    return {**path, **BOTH, **hosts}
+    ours = {
+        ALLOWED_HOSTS_VARIABLE: ",".join(config.server.allowed_hosts),
+        STATE_VARIABLE: str(config.state),
+    }
+    return {**path, **BOTH, **ours}
 
 
 def embedded_environment(config: Config) -> dict[str, str]:

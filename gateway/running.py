@@ -1,7 +1,10 @@
-"""How a command finds the gateway that runs on a state directory."""
+"""How others find the gateway that runs on a state directory, and its settings."""
 
 import json
+import os
 from pathlib import Path
+
+from gateway.config import Config
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -11,9 +14,27 @@ def announce(state: Path, *, url: str, pid: int) -> None:
     (state / "gateway.json").write_text(json.dumps({"url": url, "pid": pid}))
 
 
+def leave_settings(config: Config) -> None:
+    """Leave all settings for processes that are not started by us; there may be a password."""
+    file = _settings_file(config.state)
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
+        opened.write(config.model_dump_json())
+
+
+def left_settings(state: Path) -> Config:
+    """Read the settings of the gateway on ``state``.
+
+    Raises:
+        OSError: no gateway has run on it yet.
+    """
+    return Config.model_validate_json(_settings_file(state).read_bytes())
+
+
 def withdraw(state: Path) -> None:
-    """Remove the address when the gateway stops."""
+    """Remove address and settings when the gateway stops."""
     (state / "gateway.json").unlink(missing_ok=True)
+    _settings_file(state).unlink(missing_ok=True)
 
 
 def address_of(state: Path | None) -> str:
@@ -36,3 +57,7 @@ def key_of(state: Path | None) -> str | None:
     """
     file = None if state is None else state / "keys" / "admin.key"
     return file.read_text().strip() if file is not None and file.exists() else None
+
+
+def _settings_file(state: Path) -> Path:
+    return state / "settings.json"

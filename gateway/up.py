@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.cluster import embedded_environment
 from gateway.config import Config, load_config
-from gateway.running import announce, withdraw
+from gateway.running import announce, leave_settings, withdraw
 
 SESSION_VARIABLE = "HANDRAIL_SESSION"  # inherited by everything that is started, so it can be found
 SUPERVISE_S = 2.0
@@ -149,6 +149,7 @@ def _serve(config: Config) -> None:
         fresh_key = gateway.start()
         _listen_for_signals()  # again: Ray has put its own handlers in the way
         announce(config.state, url=gateway.url, pid=os.getpid())
+        leave_settings(config)
         if fresh_key is not None:
             sys.stdout.write(f"admin key (shown once): {fresh_key}\n")
         if config.server.grpc_port:

@@ -25,8 +25,10 @@ from models.slice_spec import SliceSpec, check_slices
 
 # Names go unquoted into HAProxy's configuration and into URLs: nothing else may pass.
 # (`$` ends the text, not a line: pydantic matches with the Rust engine.  And clients can read it.)
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+MODEL_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+VERSION_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+ModelName = Annotated[str, StringConstraints(pattern=rf"^{MODEL_NAME}$")]
+Version = Annotated[str, StringConstraints(pattern=rf"^{VERSION_NAME}$")]
 
 RESERVED_NAMES = frozenset({"stats"})  # `/v2/models/stats` is the protocol's own
 
@@ -156,6 +158,11 @@ class Manifest(Settings):
     def cache_rung(self) -> CacheRung | None:
         """The rung that repeats old answers, if there is one."""
         return next((rung for rung in self.fallback if isinstance(rung, CacheRung)), None)
+
+    @property
+    def constant_rung(self) -> ConstantRung | None:
+        """The rung that says the same of every row, if there is one."""
+        return next((rung for rung in self.fallback if isinstance(rung, ConstantRung)), None)
 
     def of_rung(self, rung: ModelRung) -> "Manifest":
         """Promise the same with the model of ``rung`` instead; it has no ladder of its own."""

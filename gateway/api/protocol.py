@@ -24,7 +24,7 @@ from gateway.errors import (
     UnsupportedError,
 )
 from gateway.registry.registry import Registry
-from models.manifest import RESERVED_NAMES
+from models.manifest import MODEL_NAME, RESERVED_NAMES
 
 READY_S = 5.0  # Serve's own health checks take at most as long
 # Only what is true: clients act on it.
@@ -46,7 +46,7 @@ NOT_SERVED = {  # of the protocol's extensions
 }
 ANY_METHOD = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 
-_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # as `models.manifest.ModelName`
+_MODEL_NAME = re.compile(MODEL_NAME)
 
 
 def server_version() -> str:

@@ -4,15 +4,15 @@ import re
 
 from gateway.errors import UnknownModelError
 from gateway.serving.outline import fields
-from models.manifest import RESERVED_NAMES
+from models.manifest import MODEL_NAME, RESERVED_NAMES, VERSION_NAME
 
 NAME_SHOWN_MAX = 63  # of a name that no model can have
 
 _MODEL_NAME, _MODEL_VERSION = 0x0A, 0x12  # tags: fields 1 and 2, both length-delimited
 
-# As `models.manifest.ModelName` and `Version`: nothing else may enter the path of a URL.
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# Nothing else may enter the path of a URL.
+_NAME = re.compile(MODEL_NAME)
+_VERSION = re.compile(VERSION_NAME)
 
 
 def read_model(message: bytes) -> tuple[str, str]:

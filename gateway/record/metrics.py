@@ -30,7 +30,7 @@ _MONITOR = (*_VERSION, "monitor")
 _FALLBACK_REASONS = frozenset(
     {
         "deadline", "queue_full", "model_error", "output", "outlier", "schema", "breaker_open",
-        "crash_suspect", "hung",
+        "crash_suspect", "hung", "no_replica",
     }
 )  # fmt: skip
 _GUARDS = frozenset({"schema", "outlier", "output"})  # those of `guards.catalog`

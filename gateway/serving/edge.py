@@ -1,26 +1,24 @@
 """Runs before Serve sees a request: who may ask at all, and the short way to the model.
 
-Named in ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH``, so Serve wraps every HTTP server it
-starts in it: the replicas' own and its proxy's.
+Serve wraps every HTTP server it starts in it: the replicas' own and its proxy's.
 """
 
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import orjson
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import ForbiddenError, NotReadyError, error_body
 
-ALLOWED_HOSTS_VARIABLE = "HANDRAIL_ALLOWED_HOSTS"
 HEALTH_PATHS = frozenset({"/-/healthz", "/-/routes"})  # asked by HAProxy, with its own Host header
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # Serve starts a watcher task per request unless this is set; the ingress watches by itself.
 NO_WATCHER = (b"x-request-disconnect-disabled", b"?1")
 # Serve lets a client switch the server's time limit off with the second one.
 STRIPPED = frozenset({b"x-request-disconnect-disabled", b"x-request-timeout-seconds"})
+
+StandInFor = Callable[[Scope], Awaitable[ASGIApp | None]]  # None: nobody stands in
 
 
 class ShortWay:
@@ -44,11 +42,17 @@ class Edge:
     """Refuses foreign hosts and cross-site requests (DNS rebinding, CVE-2025-62593)."""
 
     def __init__(
-        self, app: ASGIApp, allowed_hosts: Iterable[str], *, behind_haproxy: bool = False
+        self,
+        app: ASGIApp,
+        allowed_hosts: Iterable[str],
+        *,
+        behind_haproxy: bool = False,
+        stand_in_for: StandInFor | None = None,
     ) -> None:
         self._app = app
         self._allowed = frozenset(host.lower().encode() for host in allowed_hosts)
         self._behind_haproxy = behind_haproxy
+        self._stand_in_for = stand_in_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403."""
@@ -68,11 +72,19 @@ class Edge:
             await ShortWay.ingress(scope, receive, send)
         elif self._behind_haproxy and ShortWay.ingress is None:
             # Serve's fallback proxy: HAProxy asks it only while no replica of a model is up.
-            await _refuse(NotReadyError("no replica answers"), send)
+            await self._stand_in(scope, receive, send)
         else:
             kept = [pair for pair in scope["headers"] if _may_pass(*pair)]
             scope["headers"] = [*kept, NO_WATCHER]
             await self._app(scope, receive, send)
+
+    async def _stand_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for a model of which no replica is up, or say so."""
+        found = None if self._stand_in_for is None else await self._stand_in_for(scope)
+        if found is None:
+            await _refuse(NotReadyError("no replica answers"), send)
+        else:
+            await found(scope, receive, send)
 
 
 def _may_pass(name: bytes, value: bytes) -> bool:
@@ -99,10 +111,3 @@ async def _refuse(error: ForbiddenError | NotReadyError, send: Send) -> None:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def middlewares() -> list[Middleware]:
-    """Build the middleware for Serve; the allow-list comes from the environment of the cluster."""
-    hosts = os.environ.get(ALLOWED_HOSTS_VARIABLE, "localhost,127.0.0.1,[::1]")
-    behind_haproxy = os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
-    return [Middleware(Edge, allowed_hosts=hosts.split(","), behind_haproxy=behind_haproxy)]

@@ -37,9 +37,11 @@ from gateway.serving.protocol import Parameters
 from gateway.serving.recording import Arrival, Recording
 from gateway.serving.rest import HEADER_LENGTH, parse_envelope
 from gateway.serving.sending import send_body, send_error
+from gateway.serving.stand_in import StandIn
 from gateway.serving.statistics import VersionStats, as_json
 from gateway.serving.verdicts import PREDICTION_SET
 from gateway.serving.versions import Versions
+from models.manifest import VERSION_NAME
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ NOT_SERVED = {
 }
 VERBS = frozenset({"infer", "feedback", "ready", "config", "stats", "", *NOT_SERVED})
 
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # as `models.manifest.Version`
+_VERSION = re.compile(VERSION_NAME)
 
 Feedback = Callable[[bytes, str], Awaitable[dict[str, Any]]]  # body, content type -> receipt
 CountsOfAll = Callable[[], Awaitable[list[VersionStats]]]  # of all replicas of the model
@@ -68,7 +70,7 @@ class Ingress:
         model: str,
         *,
         versions: Versions,
-        pipeline: Pipeline,
+        pipeline: Pipeline | StandIn,
         recording: Recording,
         feedback: Feedback,
         statistics: CountsOfAll,

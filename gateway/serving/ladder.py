@@ -152,7 +152,7 @@ class Ladder:
         self, rung: Rung, view: View, version: LoadedVersion, item: Item, limit_ns: int
     ) -> Fallback | None:
         if isinstance(rung, ConstantRung):
-            return _constant(version, rung, item.rows)
+            return constant(version, rung, item.rows)
         if isinstance(rung, CacheRung):
             return _cached(version, item)
         asked = self._find(rung, view, version)
@@ -206,8 +206,8 @@ def _cached(version: LoadedVersion, item: Item) -> Fallback | None:
     return Fallback("fallback:cache", version, outputs, classes, age_ns)
 
 
-def _constant(version: LoadedVersion, rung: ConstantRung, rows: int) -> Fallback:
-    """Repeat the fixed row for every row asked; costs nothing, so it always fits."""
+def constant(version: LoadedVersion, rung: ConstantRung, rows: int) -> Fallback:
+    """Repeat the fixed row of ``rung`` for every row asked; costs nothing, so it always fits."""
     signature = version.manifest.signature
     outputs = {
         name: np.broadcast_to(row, (rows, *row.shape[1:]))

@@ -7,9 +7,6 @@ Step 1 (route) happened in HAProxy, steps 9 and 10 (answer, record) follow in
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from numpy.typing import NDArray
 
 from gateway.errors import (
     BadRequestError,
@@ -23,24 +20,16 @@ from gateway.errors import (
 )
 from gateway.registry.routing import RoutingTable
 from gateway.serving.admission import Admission
+from gateway.serving.assembling import assemble
 from gateway.serving.batcher import Batcher
 from gateway.serving.breaker import Breakers, Call
-from gateway.serving.chooser import Decided
-from gateway.serving.codec import decode_inputs
-from gateway.serving.deadline import NS_PER_MS, budget_ns
+from gateway.serving.decoding import decode, model_budget_ns
 from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.item import Item, Judged
 from gateway.serving.ladder import Ladder
 from gateway.serving.progress import Answer, Progress, Request
 from gateway.serving.rejection import is_about_the_rows, rejection_of
-from gateway.serving.requested import (
-    asked_of_choice,
-    check_counts,
-    check_outputs,
-    pick_outputs,
-)
 from gateway.serving.suspects import Suspects
-from gateway.serving.verdicts import Verdicts
 from gateway.serving.versions import LoadedVersion, Versions
 
 SLOW = 0.7  # of the model's budget, used up by one batch alone: the ladder has part of the rest
@@ -88,7 +77,9 @@ class Pipeline:
         """
         view = progress.view = self._versions.view
         version = progress.version = view.version(request.version)
-        item, deadline_ns = self._decode(request, version, progress)
+        item, deadline_ns = decode(
+            request, version, progress, fingerprints=self._fingerprints, now_ns=self._now_ns
+        )
         try:
             if self._suspects is not None:
                 item = progress.item = self._suspects.set_apart(item)
@@ -109,26 +100,7 @@ class Pipeline:
         if judged.stop:
             return await self._fall_back(judged.stop, progress, deadline_ns)
         self._ladder.remember(version, item, judged)
-        return self._answer(progress, deadline_ns)
-
-    def _decode(
-        self, request: Request, version: LoadedVersion, progress: Progress
-    ) -> tuple[Item, int]:
-        """Fix the deadline and turn the body into arrays."""
-        cap_ns = _model_budget_ns(version)
-        progress.budget_ns = cap_ns
-        envelope = progress.envelope = request.parse(version.manifest.signature)
-        budget = budget_ns(envelope.parameters.get("timeout", 0), request.timeout_ms, cap_ns=cap_ns)
-        progress.budget_ns = budget
-        check_outputs(envelope, version)
-        inputs, rows = decode_inputs(envelope, version.manifest.signature)
-        check_counts(envelope, version, rows)
-        fingerprint = self._fingerprints.of(inputs)
-        asked = asked_of_choice(envelope, version, fingerprint)
-        item = Item(request.prediction_id, inputs, rows, fingerprint, asked=asked)
-        progress.item = item
-        progress.decoded_ns = self._now_ns()
-        return item, request.arrived_ns + budget
+        return assemble(progress, left_ns=deadline_ns - self._now_ns())
 
     async def _ask_model(
         self, request: Request, progress: Progress, item: Item, deadline_ns: int
@@ -176,7 +148,7 @@ class Pipeline:
 
     def _tell(self, call: Call, judged: Judged | None, version: LoadedVersion) -> None:
         """Tell the breaker how the model did; waiting too long is none of the model's doing."""
-        most_ns = _model_budget_ns(version)
+        most_ns = model_budget_ns(version)
         if judged is None:
             running = self._batcher.running()
             if running is not None and running[0] is version and running[1] > SLOW * most_ns:
@@ -193,7 +165,7 @@ class Pipeline:
         If it does, what it was asked is to blame, and nobody else has to do without the model
         because of it.
         """
-        deadline_ns = self._now_ns() + _model_budget_ns(version)
+        deadline_ns = self._now_ns() + model_budget_ns(version)
         # As a rung's: guards have nothing to say about it, and nothing is drawn.
         inputs = dict(version.golden)
         item = Item("", inputs, 1, self._fingerprints.of(inputs), is_fallback=True, is_alone=True)
@@ -204,7 +176,7 @@ class Pipeline:
     def _why_late(self) -> str:
         """Tell a thread that hangs from one that is merely busy."""
         running = self._batcher.running()
-        is_hung = running is not None and running[1] > 2 * _model_budget_ns(running[0])
+        is_hung = running is not None and running[1] > 2 * model_budget_ns(running[0])
         return "hung" if is_hung else "deadline"
 
     async def _fall_back(
@@ -234,54 +206,4 @@ class Pipeline:
                 raise DeadlineError(version.manifest.name, tried)
             raise UnansweredError(version.manifest.name, reason, tried)
         progress.fallback = fallback
-        return self._answer(progress, deadline_ns)
-
-    def _answer(self, progress: Progress, deadline_ns: int) -> Answer:
-        """Put together what goes out: outputs in the requested order, provenance, verdicts."""
-        envelope, version, item = progress.envelope, progress.version, progress.item
-        judged, fallback = progress.judged, progress.fallback
-        assert envelope is not None
-        assert version is not None
-        assert item is not None
-        if fallback is not None:
-            outputs, classes, version = fallback.outputs, fallback.predicted, fallback.version
-            decided = _greedily(version, item, outputs)
-        else:
-            assert judged is not None
-            assert judged.outputs is not None
-            assert judged.predicted is not None
-            outputs, classes, decided = judged.outputs, judged.predicted, judged.decided
-        verdicts = Verdicts(judged, item.rows, decided, certainty=progress.certainty())
-        return Answer(
-            envelope=envelope,
-            version=version,
-            outputs=pick_outputs(outputs, envelope, verdicts),
-            predicted=classes,
-            served_by="model" if fallback is None else fallback.served_by,
-            fallback_reason=progress.fallback_reason,
-            verdicts=verdicts,
-            left_ns=deadline_ns - self._now_ns(),
-            cache_age_ns=0 if fallback is None else fallback.cache_age_ns,
-        )
-
-
-def _model_budget_ns(version: LoadedVersion) -> int:
-    return int(version.manifest.expectations.latency_ms * NS_PER_MS)
-
-
-def _greedily(
-    version: LoadedVersion, item: Item, outputs: dict[str, NDArray[Any]]
-) -> Decided | None:
-    """Choose from the answer of a rung; it is never explored.
-
-    Raises:
-        NothingToServeError: no candidate may be served.
-    """
-    if version.chooser is None:
-        return None
-    decided = version.chooser.greedily(
-        item.prediction_id, item.asked, item.inputs, outputs, why="fallback"
-    )
-    if decided is None:
-        raise NothingToServeError
-    return decided
+        return assemble(progress, left_ns=deadline_ns - self._now_ns())

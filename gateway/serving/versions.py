@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 
@@ -86,6 +86,13 @@ class View:
         return self.loaded[name]
 
 
+class Load(Protocol):
+    """Makes a version of an unpacked bundle."""
+
+    def __call__(self, ref: VersionRef, path: Path, *, salt: bytes, replicas: int) -> LoadedVersion:
+        """Load it, or raise a `ModelError`."""
+
+
 class Versions:
     """Follows the routing table; keeps the last one when nobody sends a new one."""
 
@@ -96,10 +103,12 @@ class Versions:
         salt: bytes,
         replicas: int = 1,
         die: Die = end_process,
+        load: "Load | None" = None,
     ) -> None:
         self._fetch = fetch  # bundle digest -> verified local directory
         self._salt = salt
         self._replicas = replicas  # that share the budgets of exploration
+        self._load_version = load or load_version
         self._die = die  # when the device is lost, which no other version can use either
         self._view: View | None = None
         self._switching = asyncio.Lock()
@@ -159,7 +168,7 @@ class Versions:
     def _open(self, ref: VersionRef) -> LoadedVersion:
         try:
             path = self._fetch(ref.digest)
-            return load_version(ref, path, salt=self._salt, replicas=self._replicas)
+            return self._load_version(ref, path, salt=self._salt, replicas=self._replicas)
         except StickyDeviceError as error:
             self._die(error)
 

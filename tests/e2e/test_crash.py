@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from gateway.client import Answer, AnswerError, Client
+from gateway.record.evidence import Evidence
 from gateway.registry.keys import local_signing_key
 from models.signing import SigningKey
 from tests.e2e.conftest import Running, gateway, wait_for
@@ -157,3 +158,26 @@ def test_a_hung_replica_is_ended_in_seconds_and_replaced(running: Running, how: 
     assert ended_s < ENDED_S
     assert len(after - before) == 1
     assert not seen.failed
+
+
+def test_while_no_replica_is_up_the_constant_answers_and_is_recorded(running: Running) -> None:
+    before = well(running)
+    with load(running.url, "killer", {"x": ROWS}) as seen:
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        well(running)
+        back = ask(running, 2.0)
+
+    assert not seen.failed
+    stood_in = [got for _, got in seen.answers if got.served_by != "model"]
+    assert {got.parameters["fallback_reason"] for got in stood_in} == {"no_replica"}
+    assert {got.served_by for got in stood_in} == {"fallback:constant"}
+    assert isinstance(back, Answer)
+    assert back.served_by == "model"
+    evidence = Evidence(str(running.state / "evidence"))
+
+    def recorded() -> set[str]:
+        decisions = (decision for _, decision in evidence.read(since_ns=0))
+        return {d.prediction_id for d in decisions if d.fallback_reason == "no_replica"}
+
+    wait_for(lambda: recorded() == {got.prediction_id for got in stood_in}, 20)
