@@ -81,12 +81,6 @@ def wait_for(condition: Callable[[], object], timeout_s: float, *, every_s: floa
 
 
 @pytest.fixture(scope="session")
-def key() -> SigningKey:
-    """Sign every bundle of the end-to-end tests; every gateway trusts it."""
-    return SigningKey.create()
-
-
-@pytest.fixture(scope="session")
 def examples(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> tuple[Example, Example]:
     """Train both examples once: digits in two versions, breast_cancer."""
     root = tmp_path_factory.mktemp("bundles")
@@ -100,6 +94,30 @@ def new_state(tmp_path: Path, key: SigningKey) -> Path:
     local_signing_key(state / "keys")
     key.publish(state / "keys" / "trusted")
     return state
+
+
+@pytest.fixture(scope="package")
+def common(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Iterator[Running]:
+    """One gateway for all tests that bring a model of their own and ask for no other settings."""
+    state = tmp_path_factory.mktemp("common") / "state"
+    local_signing_key(state / "keys")
+    key.publish(state / "keys" / "trusted")
+    with gateway(state, HANDRAIL__EVALUATE__QUALITY_S="0.5") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def closed(
+    tmp_path_factory: pytest.TempPathFactory, key: SigningKey, examples: tuple[Example, Example]
+) -> Iterator[Running]:
+    """A gateway that asks everybody for a key, with breast_cancer live."""
+    state = tmp_path_factory.mktemp("closed") / "state"
+    local_signing_key(state / "keys")
+    key.publish(state / "keys" / "trusted")
+    with gateway(state, HANDRAIL__SERVER__OPEN_INFERENCE="false") as running:
+        with running.client() as client:
+            client.register(examples[1].bundles[0].path, as_="live")
+        yield running
 
 
 @pytest.fixture(scope="module", params=["haproxy", "serve"])

@@ -1,8 +1,6 @@
 """A feature contract over the wire, with stock clients: refused, repaired, flagged with reasons."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +8,8 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from gateway.registry.keys import local_signing_key
-from tests.e2e.conftest import Running, gateway
+from models.signing import SigningKey
+from tests.e2e.conftest import Running
 from tests.gateway.serving.columns_model import build_columns
 
 pytestmark = pytest.mark.e2e
@@ -22,18 +20,16 @@ WANTED = ("age_out", "income_out", "job_out", "handrail.verdict", "handrail.reas
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    state = Path(tmp_path_factory.mktemp("contract")) / "state"
-    with gateway(state) as running:
-        key, bundles = local_signing_key(state / "keys"), state.parent
-        on = {"range": "impute", "category": "impute", "missing": "reject"}
-        with running.client() as client:
-            client.register(build_columns(bundles, key, **on).path, as_="live")
-            younger = build_columns(bundles, key, version="2", rules=(), **on)
-            told = client.register(younger.path, as_="shadow")
-        assert told["contract"]["verdict"] == "widened"
-        assert told["contract"]["changes"] == ["no longer: income <= 100000.0 where job == clerk"]
-        yield running
+def running(common: Running, key: SigningKey, tmp_path_factory: pytest.TempPathFactory) -> Running:
+    bundles = tmp_path_factory.mktemp("contract")
+    on = {"range": "impute", "category": "impute", "missing": "reject"}
+    with common.client() as client:
+        client.register(build_columns(bundles, key, **on).path, as_="live")
+        younger = build_columns(bundles, key, version="2", rules=(), **on)
+        told = client.register(younger.path, as_="shadow")
+    assert told["contract"]["verdict"] == "widened"
+    assert told["contract"]["changes"] == ["no longer: income <= 100000.0 where job == clerk"]
+    return common
 
 
 @pytest.fixture(params=["http", "grpc"])

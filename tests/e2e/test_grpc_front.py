@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import grpc
 import psutil
@@ -11,7 +10,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from models.examples.example import Example
-from tests.e2e.conftest import Running, gateway, wait_for
+from tests.e2e.conftest import Running, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -28,30 +27,27 @@ def front_of(running: Running) -> int:
 
 
 def test_a_killed_front_comes_back_and_a_call_without_a_key_is_refused(
-    new_state: Path, examples: tuple[Example, Example]
+    closed: Running, examples: tuple[Example, Example]
 ) -> None:
     _, cancer = examples
-    with gateway(new_state, HANDRAIL__SERVER__OPEN_INFERENCE="false") as running:
-        with running.client() as client:
-            client.register(cancer.bundles[0].path, as_="live")
-        name = cancer.bundles[0].manifest.name
+    name = cancer.bundles[0].manifest.name
 
-        def answers() -> bool:
-            with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
-                stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-                try:
-                    return bool(stub.ModelReady(pb.ModelReadyRequest(name=name), timeout=2).ready)
-                except grpc.RpcError:
-                    return False
-
-        assert answers()
-        with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel:
+    def answers() -> bool:
+        with grpc.insecure_channel(f"127.0.0.1:{closed.grpc_port}") as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            with pytest.raises(grpc.RpcError) as error:
-                stub.ModelInfer(pb.ModelInferRequest(model_name=name))
-        assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            try:
+                return bool(stub.ModelReady(pb.ModelReadyRequest(name=name), timeout=2).ready)
+            except grpc.RpcError:
+                return False
 
-        before = front_of(running)
-        os.kill(before, signal.SIGKILL)
-        wait_for(answers, 20)
-        assert front_of(running) != before
+    assert answers()
+    with grpc.insecure_channel(f"127.0.0.1:{closed.grpc_port}") as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            stub.ModelInfer(pb.ModelInferRequest(model_name=name))
+    assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    before = front_of(closed)
+    os.kill(before, signal.SIGKILL)
+    wait_for(answers, 20)
+    assert front_of(closed) != before

@@ -1,36 +1,32 @@
 """A gateway whose inference is not open asks everybody for a key, and still knows it is ready."""
 
-from pathlib import Path
-
 import httpx
 import numpy as np
 import pytest
 
 from gateway.client import AnswerError, Client
 from models.examples.example import Example
-from tests.e2e.conftest import gateway
+from tests.e2e.conftest import Running
 
 pytestmark = pytest.mark.e2e
 
 
 def test_inference_that_is_not_open_needs_a_key(
-    new_state: Path, examples: tuple[Example, Example]
+    closed: Running, examples: tuple[Example, Example]
 ) -> None:
     rows: dict[str, np.ndarray] = {"measurements": examples[1].test_rows[:1]}
-    with gateway(new_state, HANDRAIL__SERVER__OPEN_INFERENCE="false") as running:
-        with running.client() as client:
-            client.register(examples[1].bundles[0].path, as_="live")
-            answer = client.infer("breast_cancer", rows)
-            client.feedback("breast_cancer", [{"prediction_id": answer.prediction_id, "label": 1}])
-        with Client(running.url) as stranger:
-            with pytest.raises(AnswerError) as refused:
-                stranger.infer("breast_cancer", rows)
-            with pytest.raises(AnswerError) as refused_feedback:
-                stranger.feedback("breast_cancer", [{"prediction_id": answer.prediction_id}])
-            for path in ("infer/", "infer//", "versions/1/infer", "versions/1/infer/", "feedback/"):
-                refusal = httpx.post(f"{running.url}/v2/models/breast_cancer/{path}", content=b"{}")
-                assert refusal.status_code == 401, path
-        ready = httpx.get(f"{running.url}/v2/health/ready")
+    with closed.client() as client:
+        answer = client.infer("breast_cancer", rows)
+        client.feedback("breast_cancer", [{"prediction_id": answer.prediction_id, "label": 1}])
+    with Client(closed.url) as stranger:
+        with pytest.raises(AnswerError) as refused:
+            stranger.infer("breast_cancer", rows)
+        with pytest.raises(AnswerError) as refused_feedback:
+            stranger.feedback("breast_cancer", [{"prediction_id": answer.prediction_id}])
+    for path in ("infer/", "infer//", "versions/1/infer", "versions/1/infer/", "feedback/"):
+        refusal = httpx.post(f"{closed.url}/v2/models/breast_cancer/{path}", content=b"{}")
+        assert refusal.status_code == 401, path
+    ready = httpx.get(f"{closed.url}/v2/health/ready")
 
     assert answer.served_by == "model"
     assert refused.value.status == refused_feedback.value.status == 401

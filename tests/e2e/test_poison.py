@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from gateway.client import AnswerError
+from gateway.record.decision import Decision
 from gateway.record.evidence import Evidence
 from models.signing import SigningKey
-from tests.e2e.conftest import gateway, wait_for
+from tests.e2e.conftest import Running, wait_for
 from tests.gateway.serving.poison import build_lookup
 
 pytestmark = pytest.mark.e2e
@@ -19,10 +20,10 @@ ROUNDS = 25
 
 
 def test_a_poison_row_fails_alone_while_its_batch_mates_are_answered(
-    new_state: Path, tmp_path: Path, key: SigningKey
+    common: Running, tmp_path: Path, key: SigningKey
 ) -> None:
     bundle = build_lookup(tmp_path / "bundles", key)
-    with gateway(new_state) as running, running.client() as client:
+    with common.client() as client:
         client.register(bundle.path, as_="live")
 
         def ask(i: int) -> float | str:
@@ -35,9 +36,14 @@ def test_a_poison_row_fails_alone_while_its_batch_mates_are_answered(
 
         with ThreadPoolExecutor(CLIENTS) as pool:
             found = list(pool.map(ask, range(CLIENTS * ROUNDS)))
-        evidence = Evidence(str(new_state / "evidence"))
-        wait_for(lambda: len(evidence.read(since_ns=0)) == len(found), 20)
-        decisions = [decision for _, decision in evidence.read(since_ns=0)]
+        evidence = Evidence(str(common.state / "evidence"))
+
+        def recorded() -> list[Decision]:
+            decisions = (decision for _, decision in evidence.read(since_ns=0))
+            return [decision for decision in decisions if decision.model == "lookup"]
+
+        wait_for(lambda: len(recorded()) == len(found), 20)
+        decisions = recorded()
 
     shared = [d for d in decisions if d.code == "unanswered" and d.batch_rows > 1]
     assert shared, "no poison row ever rode with others"

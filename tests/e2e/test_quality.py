@@ -13,7 +13,7 @@ import tritonclient.http as triton
 
 from gateway.client import Client
 from models.signing import SigningKey
-from tests.e2e.conftest import Running, gateway, wait_for
+from tests.e2e.conftest import Running, wait_for
 from tests.gateway.evaluate.traffic import World, draw_world, pack_classifier
 
 pytestmark = pytest.mark.e2e
@@ -63,7 +63,7 @@ def handrail(*arguments: str, running: Running) -> str:
 
 
 def test_a_promise_is_unknown_then_kept_then_broken_and_an_alert_says_so(
-    new_state: Path, key: SigningKey, tmp_path: Path
+    common: Running, key: SigningKey, tmp_path: Path
 ) -> None:
     promised = {"accuracy": 0.75, "auroc": 0.8, "worst_slice": 0.7}
     bundle = pack_classifier(
@@ -76,10 +76,9 @@ def test_a_promise_is_unknown_then_kept_then_broken_and_an_alert_says_so(
     world = draw_world(ROWS, np.random.default_rng(0))
     about = 'expectation="accuracy",model="mlp",state="violated",version="1"'
     violated = f"handrail_expectation{{{about}}}"
-    quick = {"HANDRAIL__EVALUATE__QUALITY_S": "0.5"}
-    with gateway(new_state, **quick) as running, running.client() as client:
+    with common.client() as client:
         client.register(bundle.path, as_="live")
-        predictions = ask(running, world)
+        predictions = ask(common, world)
 
         wait_for(lambda: expectation(client, "estimated_accuracy")["state"], 60)
         accuracy = expectation(client, "accuracy")
@@ -101,11 +100,11 @@ def test_a_promise_is_unknown_then_kept_then_broken_and_an_alert_says_so(
         assert alert["until_s"] is None
         assert "is below 0.75" in alert["reason"]
 
-        told = handrail("audit", "mlp", "--budget", str(BUDGET), running=running)
+        told = handrail("audit", "mlp", "--budget", str(BUDGET), running=common)
         chosen = json.loads(told)["chosen"]
         audit = client.report("mlp")["audit"]
         wrong = float(np.mean(world.probabilities.argmax(axis=1) == world.labels))
         assert audit["labels"] == len(chosen)
         assert audit["low"] <= 1 - wrong <= audit["high"]
-        told = json.loads(handrail("quality", "mlp", running=running))
+        told = json.loads(handrail("quality", "mlp", running=common))
         assert {one["metric"] for one in told["performance"]} >= {"accuracy", "macro_f1"}

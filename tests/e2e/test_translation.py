@@ -1,7 +1,6 @@
 """Text in, text out: the translation example on a real gateway, from training to judged labels."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,11 +9,9 @@ import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton
 
-from gateway.registry.keys import local_signing_key
 from models.bytes_tensor import as_elements
-from models.examples.translation import Translation, build_translation
-from models.signing import SigningKey
-from tests.e2e.conftest import Running, gateway, wait_for
+from models.examples.translation import Translation
+from tests.e2e.conftest import Running, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -22,20 +19,10 @@ INFER = "/v2/models/translation/infer"
 
 
 @pytest.fixture(scope="module")
-def translation(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Translation:
-    return build_translation(tmp_path_factory.mktemp("translation"), key)
-
-
-@pytest.fixture(scope="module")
-def running(
-    tmp_path_factory: pytest.TempPathFactory, key: SigningKey, translation: Translation
-) -> Iterator[Running]:
-    state = tmp_path_factory.mktemp("gateway") / "state"
-    local_signing_key(state / "keys")
-    key.publish(state / "keys" / "trusted")
-    with gateway(state) as running, running.client() as client:
+def running(common: Running, translation: Translation) -> Running:
+    with common.client() as client:
         client.register(translation.bundle.path, as_="live")  # data: no trust in code is asked for
-        yield running
+    return common
 
 
 def ask(url: str, texts: list[str], **parameters: Any) -> Any:

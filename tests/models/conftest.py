@@ -17,11 +17,6 @@ from models.signing import SigningKey, TrustedKeys
 
 
 @pytest.fixture(scope="session")
-def key() -> SigningKey:
-    return SigningKey.create()
-
-
-@pytest.fixture(scope="session")
 def trusted(key: SigningKey) -> TrustedKeys:
     return TrustedKeys.of([key.public])
 

@@ -11,26 +11,14 @@ from numpy.typing import NDArray
 from models.bundle import open_bundle
 from models.bytes_tensor import as_elements
 from models.errors import OutOfTimeError
-from models.examples.translation import Translation, build_translation, pairs, split_numbers
+from models.examples.translation import Translation, pairs, split_numbers
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime
-from models.signing import SigningKey, TrustedKeys
+from models.signing import TrustedKeys
 
 TRAINED_S = 120.0  # of the processor's time, on one core
 SMALL_ACCURACY = 0.75  # 0.89 where it was measured; the same seed differs between machines
-
-
-@pytest.fixture(scope="module")
-def trained(key: SigningKey, tmp_path_factory: pytest.TempPathFactory) -> tuple[Translation, float]:
-    began_s = time.process_time()
-    translation = build_translation(tmp_path_factory.mktemp("translation"), key)
-    return translation, time.process_time() - began_s
-
-
-@pytest.fixture(scope="module")
-def translation(trained: tuple[Translation, float]) -> Translation:
-    return trained[0]
 
 
 @pytest.fixture(scope="module")

@@ -144,12 +144,6 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def key() -> SigningKey:
-    """Sign the bundles of this test run."""
-    return SigningKey.create()
-
-
-@pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> Callable[..., Bundle]:
     """Pack rankings; each only once."""
     made: dict[str, Bundle] = {}
