@@ -11,11 +11,13 @@ from starlette.middleware import Middleware
 
 from gateway.cluster import ALLOWED_HOSTS_VARIABLE, STATE_VARIABLE
 from gateway.serving.edge import Edge
+from gateway.serving.http_protocol import use_one_write
 from gateway.stand_ins import StandIns
 
 
 def middlewares() -> list[Middleware]:
-    """Build the middleware for Serve."""
+    """Build the middleware for Serve; the server below it is not running yet."""
+    use_one_write()
     hosts = os.environ.get(ALLOWED_HOSTS_VARIABLE, "localhost,127.0.0.1,[::1]")
     state = os.environ.get(STATE_VARIABLE)
     return [
