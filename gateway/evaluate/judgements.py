@@ -18,6 +18,8 @@ from gateway.registry.database import reading
 
 _CHUNK = 500  # requests in one transaction: other writers, labels among them, wait for it
 
+_NEVER = (-(2**63), "")  # the rank of what did not come
+
 _Try = tuple[Judged, Sequence[float]]  # a request and its predictions
 
 
@@ -50,6 +52,25 @@ class Judgements:
             tries = _newer(connection, model, tries)
             _write(connection, model, tries)
         return len(tries)
+
+    def unknown(self, arrivals: Iterable[tuple[str, str, int]]) -> list[str]:
+        """List the predictions of which no try is known that came as late.
+
+        Args:
+            arrivals: As (model, prediction id, arrived_ns); several tries of one may be among them.
+        """
+        last: dict[str, dict[str, int]] = {}
+        for model, prediction, arrived_ns in sorted(arrivals, key=lambda row: row[2]):
+            last.setdefault(model, {})[prediction] = arrived_ns
+        missing: list[str] = []
+        with reading(self._engine) as connection:
+            for model, latest in last.items():
+                ids = list(latest)
+                for start in range(0, len(ids), _CHUNK):
+                    part = ids[start : start + _CHUNK]
+                    known = _known(connection, model, part)
+                    missing += [i for i in part if known.get(i, _NEVER)[0] < latest[i]]
+        return missing
 
     def position(self, reader: str) -> int:
         """How far a reader has come; 0 for one that never began."""
@@ -117,17 +138,21 @@ class Judgements:
 
 def _newer(connection: Connection, model: str, tries: Sequence[_Try]) -> list[_Try]:
     """Leave out what is known already, or superseded by a later try."""
+    known = _known(connection, model, [judged.prediction_id for judged, _ in tries])
+    return [pair for pair in tries if pair[0].rank > known.get(pair[0].prediction_id, _NEVER)]
+
+
+def _known(connection: Connection, model: str, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Give the rank of what is known, by prediction."""
     table = tables.requests.c
     query = (
         select(table.prediction_id, table.arrived_ns, table.fingerprint)
         .where(table.model == model)
-        .where(table.prediction_id.in_([judged.prediction_id for judged, _ in tries]))
+        .where(table.prediction_id.in_(ids))
     )
-    known = {
+    return {
         row.prediction_id: (row.arrived_ns, row.fingerprint) for row in connection.execute(query)
     }
-    never = (-(2**63), "")
-    return [pair for pair in tries if pair[0].rank > known.get(pair[0].prediction_id, never)]
 
 
 def _write(connection: Connection, model: str, tries: Sequence[_Try]) -> None:

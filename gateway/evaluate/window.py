@@ -35,12 +35,14 @@ class Window:
         self._most_rows = max(1, min(MOST_ROWS, MOST_BYTES // row_bytes))
         self._batch_rows = max(1, BATCH_BYTES // row_bytes)
         self._parts: deque[Captured] = deque()
-        self._seq: int | None = None  # of the last request seen
+        self._seq = 0  # of the last request seen
 
     def advance(self) -> int:
-        """Read what was captured since the last time; return how many rows that was."""
-        if self._seq is None:
-            self._seq = self._begin()
+        """Read what was captured since the last time; return how many rows that was.
+
+        What would be forgotten at once, because newer rows take its place, is not read.
+        """
+        self._seq = self._begin()
         new = 0
         while waiting := self._waiting(self._seq):
             found = self._evidence.read(
@@ -65,12 +67,13 @@ class Window:
         return join_captured(self._parts) if self._parts else None
 
     def _begin(self) -> int:
-        """Find the seq after which the newest rows come."""
-        newest = self._query().order_by(tables.requests.c.seq.desc()).limit(self._most_rows)
-        found = self._list(newest)
+        """Find the seq after which the newest rows come, of those that were not seen."""
+        seq = tables.requests.c.seq
+        unseen = self._query().where(seq > self._seq).order_by(seq.desc())
+        found = self._list(unseen.limit(self._most_rows))
         sums = accumulate(rows for _, _, _, rows in found)
         kept = sum(1 for _ in takewhile(lambda rows: rows < self._most_rows, sums)) + 1
-        return min((seq for seq, _, _, _ in found[:kept]), default=1) - 1
+        return min((seq for seq, _, _, _ in found[:kept]), default=self._seq + 1) - 1
 
     def _waiting(self, seq: int) -> list[_Waiting]:
         """List the next captured requests, as many as are read at once."""

@@ -44,6 +44,7 @@ _STAGES = msgspec.structs.fields(Stages)
 _EXPLORATION = msgspec.structs.fields(Exploration)
 _encoder = msgspec.msgpack.Encoder()
 _payloads = msgspec.msgpack.Decoder(Payload)
+EMPTY_PAYLOAD = _encoder.encode(Payload((), ()))  # as the column holds it
 
 
 def _schema() -> pa.Schema:

@@ -17,10 +17,19 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from pyarrow.dataset import Dataset
 
 from gateway.config import MIB
-from gateway.record.columns import COMMITTED, DAY, SCHEMA, from_table, to_table
+from gateway.record.columns import (
+    COMMITTED,
+    DAY,
+    EMPTY_PAYLOAD,
+    SCHEMA,
+    from_table,
+    to_table,
+)
 from gateway.record.decision import Decision
 
 _PARTITIONS = ["model", DAY]
+_EMPTY = "".join(f"\\x{byte:02x}" for byte in EMPTY_PAYLOAD)  # as DuckDB writes bytes
+_WHETHER_PAYLOAD = f"CASE WHEN payload IS NOT NULL THEN '{_EMPTY}'::BLOB END AS payload"
 _FILE_BYTES = 32 * MIB  # of a compacted file; a growing one is rewritten until it is this large
 _RETENTION_HOURS = 1  # a reader that began before a compaction may go on reading for this long
 _CONFIGURATION: dict[str, str | None] = {
@@ -92,6 +101,7 @@ class Evidence:
         since_ns: int,
         ids: Collection[str] | None = None,
         model: str | None = None,
+        payloads: bool = True,
     ) -> list[tuple[int, Decision]]:
         """Read records as ``(committed_ns, record)``, oldest commit first, one per prediction.
 
@@ -104,12 +114,27 @@ class Evidence:
                 nodes commit in any order: a reader that follows the table should overlap.
             ids: Only these predictions.
             model: Only this model.
+            payloads: Whether to read them; else those that were kept come back empty.
         """
         if ids is not None and not ids:
             return []
-        wanted = _Wanted(since_ns, None, ids=ids, model=model)
+        wanted = _Wanted(since_ns, None, ids=ids, model=model, payloads=payloads)
         rows = self._files(wanted)
         return [] if rows is None else _last_tries(from_table(_select(rows, wanted)))
+
+    def read_arrivals(self, *, since_ns: int, until_ns: int) -> list[tuple[str, str, int]]:
+        """List what was committed in a span of time, as ``(model, prediction_id, arrived_ns)``.
+
+        Args:
+            since_ns: Rows committed at or after this.
+            until_ns: Rows committed before this.
+        """
+        wanted = _Wanted(since_ns, until_ns)
+        rows = self._files(wanted)
+        if rows is None:
+            return []
+        table = _query(rows, "model, prediction_id, arrived_ns", wanted)
+        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     def read_choices(
         self, model: str, *, since_ns: int, until_ns: int, limit: int
@@ -193,6 +218,7 @@ class _Wanted:
     ids: Collection[str] | None = None
     model: str | None = None
     choices: bool = False  # only where something was chosen
+    payloads: bool = True
 
     @property
     def prune(self) -> str:
@@ -226,6 +252,8 @@ def _select(rows: Dataset, wanted: _Wanted, *, limit: int | None = None) -> pa.T
     known = [name for name in SCHEMA.names if name in rows.schema.names]
     if wanted.choices:
         known.remove("payload")
+    elif not wanted.payloads:
+        known[known.index("payload")] = _WHETHER_PAYLOAD
     newest = "" if limit is None else f" ORDER BY {COMMITTED} DESC LIMIT {limit}"
     return _query(rows, ", ".join(known), wanted, newest)
 

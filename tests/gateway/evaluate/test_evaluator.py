@@ -238,6 +238,29 @@ def test_a_commit_that_came_out_of_order_is_found_within_a_minute(
     assert judge.reconcile() == 15
 
 
+def test_a_later_try_that_was_committed_out_of_order_takes_the_place_of_the_known_one(
+    tmp_path: Path, engine: Engine, decisions: list[Decision]
+) -> None:
+    url = str(tmp_path / "evidence")
+    now_ns = 10**18
+    judgements = Judgements(engine)
+    judge = Judge(Evidence(url), judgements, clock_ns=lambda: now_ns)
+    Evidence(url, clock_ns=lambda: now_ns).append(decisions[:2], through={})
+    assert judge.reconcile() == 2
+
+    tries = [
+        replace(decisions[n], arrived_ns=decisions[n].arrived_ns + later)
+        for n, later in ((0, 1), (1, -1))
+    ]
+    Evidence(url, clock_ns=lambda: now_ns - 50 * 10**9).append(tries, through={})
+    now_ns += 60 * 10**9
+
+    assert judge.reconcile() == 1
+    known = [(d.model, d.prediction_id, d.arrived_ns) for d in (tries[0], decisions[1])]
+    assert judgements.unknown(known) == []
+    assert judgements.unknown([(known[0][0], known[0][1], known[0][2] + 1)]) == [known[0][1]]
+
+
 @pytest.fixture
 def small_ray() -> Iterator[None]:
     # Sockets lie below it, whose paths must stay under 107 bytes.

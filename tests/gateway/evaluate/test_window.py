@@ -48,6 +48,20 @@ def test_a_window_holds_the_newest_rows_and_moves_on(
     assert kept(again) == newest
 
 
+def test_what_newer_rows_replace_at_once_is_not_read(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 100)
+    moving = window(service)
+    service.serve(draw_world(10, np.random.default_rng(0)))
+    moving.advance()
+
+    service.serve(draw_world(250, np.random.default_rng(1)))
+
+    assert moving.advance() == 100
+    assert kept(moving) == [decision.prediction_id for decision in service.served[-100:]]
+
+
 def test_large_rows_are_fewer_and_read_part_by_part(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -101,6 +102,36 @@ def test_reads_are_narrowed_by_time_id_and_model(
     assert found(ids=[make_decision(100).prediction_id], since_ns=101) == []
     assert found(ids=[]) == []
     assert found(model="nobody") == []
+
+
+def test_whether_a_payload_was_kept_is_read_without_it(
+    url: str, make_decision: Callable[..., Decision]
+) -> None:
+    kept = Payload((Tensor("x", "FP32", (1, 1), b"1234"),), ())
+    decisions = [make_decision(0, payload=kept), make_decision(1, payload=None)]
+    Evidence(url).append(decisions, through={})
+
+    read = Evidence(url).read(since_ns=0, payloads=False)
+
+    found = sorted((record for _, record in read), key=lambda record: record.request_id)
+    assert found == [msgspec.structs.replace(decisions[0], payload=Payload((), ())), decisions[1]]
+
+
+def test_arrivals_are_listed_by_when_they_were_committed(
+    url: str, make_decision: Callable[..., Decision]
+) -> None:
+    now_ns = [0]
+    evidence = Evidence(url, clock_ns=lambda: now_ns[0])
+    assert evidence.read_arrivals(since_ns=0, until_ns=10**18) == []
+    decisions = [make_decision(n, arrived_ns=n) for n in range(4)]
+    for now_ns[0], decision in enumerate(decisions, start=10):
+        evidence.append([decision], through={})
+
+    listed = evidence.read_arrivals(since_ns=11, until_ns=13)
+
+    assert sorted(listed, key=lambda row: row[2]) == [
+        (one.model, one.prediction_id, one.arrived_ns) for one in decisions[1:3]
+    ]
 
 
 def test_of_a_repeated_request_the_last_try_is_read(
