@@ -16,6 +16,8 @@ SWEEP_NS = 60 * 10**9
 # An older prediction is left to the reconciler: one stray span must not have the whole
 # evidence searched.
 NOTIFIED_WITHIN_NS = 600 * 10**9
+# Read at once: an evaluator that was away for long must not hold all of it in memory.
+STEP_NS = 2 * 10**9
 READER = "evidence"
 
 
@@ -73,13 +75,18 @@ class Judge:
     def reconcile(self) -> int:
         """Judge everything committed since the last time; return how many requests were new."""
         position, now_ns = self._judgements.position(READER), self._clock_ns()
-        found = self._evidence.read(since_ns=position, payloads=False)
-        changed = self._judgements.record(decision for _, decision in found)
+        changed = 0
+        since_ns: int | None = position
+        while since_ns is not None:
+            until_ns = since_ns + STEP_NS
+            found = self._evidence.read(since_ns=since_ns, until_ns=until_ns, payloads=False)
+            changed += self._judgements.record(decision for _, decision in found)
+            if found and found[-1][0] > position:
+                self._judgements.move(READER, found[-1][0])
+            since_ns = self._evidence.first_ns(since_ns=until_ns)
         if now_ns - self._swept_ns >= SWEEP_NS:
             changed += self._sweep(position)
             self._swept_ns = now_ns
-        if found and found[-1][0] > position:
-            self._judgements.move(READER, found[-1][0])
         self.reconciled += changed
         return changed
 

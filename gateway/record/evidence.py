@@ -99,6 +99,7 @@ class Evidence:
         self,
         *,
         since_ns: int,
+        until_ns: int | None = None,
         ids: Collection[str] | None = None,
         model: str | None = None,
         payloads: bool = True,
@@ -112,13 +113,14 @@ class Evidence:
             since_ns: Rows committed at or after this.  A record is committed after it
                 arrived, so a lower bound on the arrival does as well.  Recorders of several
                 nodes commit in any order: a reader that follows the table should overlap.
+            until_ns: Rows committed before this.
             ids: Only these predictions.
             model: Only this model.
             payloads: Whether to read them; else those that were kept come back empty.
         """
         if ids is not None and not ids:
             return []
-        wanted = _Wanted(since_ns, None, ids=ids, model=model, payloads=payloads)
+        wanted = _Wanted(since_ns, until_ns, ids=ids, model=model, payloads=payloads)
         rows = self._files(wanted)
         return [] if rows is None else _last_tries(from_table(_select(rows, wanted)))
 
@@ -153,7 +155,13 @@ class Evidence:
 
     def first_choice_ns(self, model: str, *, since_ns: int) -> int | None:
         """Find when the first choice of a model since then was committed; None of none."""
-        wanted = _Wanted(since_ns, None, model=model, choices=True)
+        return self._first_ns(_Wanted(since_ns, None, model=model, choices=True))
+
+    def first_ns(self, *, since_ns: int) -> int | None:
+        """Find when the first record since then was committed; None of none."""
+        return self._first_ns(_Wanted(since_ns, None))
+
+    def _first_ns(self, wanted: "_Wanted") -> int | None:
         rows = self._files(wanted)
         if rows is None:
             return None

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,6 +237,28 @@ def test_a_commit_that_came_out_of_order_is_found_within_a_minute(
     assert judge.reconcile() == 0
     now_ns += 30 * 10**9
     assert judge.reconcile() == 15
+
+
+def test_what_came_while_nobody_judged_is_read_a_few_seconds_at_once(
+    tmp_path: Path, engine: Engine, decisions: list[Decision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, began_ns = str(tmp_path / "evidence"), 10**18
+    for n, decision in enumerate(decisions):
+        at_ns = began_ns + n * 10**9 + (n >= 10) * 3600 * 10**9  # an hour without traffic
+        Evidence(url, clock_ns=lambda at_ns=at_ns: at_ns).append([decision], through={})
+    evidence, sizes = Evidence(url), []
+    read = evidence.read
+
+    def counting(**what: Any) -> list[tuple[int, Decision]]:
+        sizes.append(len(found := read(**what)))
+        return found
+
+    monkeypatch.setattr(evidence, "read", counting)
+    judge = Judge(evidence, Judgements(engine), clock_ns=lambda: began_ns)
+
+    assert judge.reconcile() == len(decisions)
+    assert max(sizes) == 2
+    assert judge.reconcile() == 0
 
 
 def test_a_later_try_that_was_committed_out_of_order_takes_the_place_of_the_known_one(
