@@ -164,7 +164,7 @@ class Gateway:
         self._evaluator = (
             ray.remote(Evaluator)
             .options(name=EVALUATOR, max_concurrency=64, **IMMORTAL)
-            .remote(self._config, grpc_port=grpc_port, http_port=http_port, in_background=True)
+            .remote(self._config, grpc_port=grpc_port, http_port=http_port, niceness=BACKGROUND)
         )
         self._start_on_nodes()
 

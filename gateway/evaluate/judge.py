@@ -16,8 +16,12 @@ SWEEP_NS = 60 * 10**9
 # An older prediction is left to the reconciler: one stray span must not have the whole
 # evidence searched.
 NOTIFIED_WITHIN_NS = 600 * 10**9
-# Read at once: an evaluator that was away for long must not hold all of it in memory.
+SWEEP_MOST_NS = 5 * SWEEP_NS  # however far the position has moved meanwhile
+# Read at once, and in one go: an evaluator that was away for long must neither hold all of it in
+# memory nor do nothing else.
 STEP_NS = 2 * 10**9
+STEPS = 10
+SETTLED_NS = 10 * 10**9  # a commit can be seen so long after the time that it bears
 READER = "evidence"
 
 
@@ -37,6 +41,7 @@ class Judge:
         self._lock = threading.Lock()
         self._pending: dict[str, int] = {}  # prediction id -> arrived_ns
         self._swept_ns = 0  # when it last went back
+        self._swept_to = 0  # and where it was then
         self.notified = 0  # requests judged because a span told
         self.reconciled = 0  # requests judged without
 
@@ -73,30 +78,56 @@ class Judge:
         return changed
 
     def reconcile(self) -> int:
-        """Judge everything committed since the last time; return how many requests were new."""
-        position, now_ns = self._judgements.position(READER), self._clock_ns()
+        """Judge what was committed since the last time; return how many requests were new.
+
+        Of a long backlog only a part: nothing else is judged meanwhile.
+        """
+        began_at = self._judgements.position(READER)
         changed = 0
-        since_ns: int | None = position
-        while since_ns is not None:
-            until_ns = since_ns + STEP_NS
-            found = self._evidence.read(since_ns=since_ns, until_ns=until_ns, payloads=False)
-            changed += self._judgements.record(decision for _, decision in found)
-            if found and found[-1][0] > position:
-                self._judgements.move(READER, found[-1][0])
-            since_ns = self._evidence.first_ns(since_ns=until_ns)
+        for _ in range(STEPS):
+            new, is_all = self._step()
+            changed += new
+            if is_all:
+                break
+        now_ns = self._clock_ns()
         if now_ns - self._swept_ns >= SWEEP_NS:
-            changed += self._sweep(position)
+            changed += self._sweep(self._swept_to or began_at, self._judgements.position(READER))
             self._swept_ns = now_ns
         self.reconciled += changed
         return changed
 
-    def _sweep(self, position: int) -> int:
-        """Judge what was committed behind ``position`` after it had been passed: hardly ever any.
+    def _step(self) -> tuple[int, bool]:
+        """Judge the next seconds of commits; say how many requests were new, and if that is all.
+
+        What is about now is read without an end: whatever the reading misses is newer than all
+        that it finds, and comes next time.
+        """
+        position = self._judgements.position(READER)
+        until_ns = position + STEP_NS
+        is_settled = until_ns <= self._clock_ns() - SETTLED_NS
+        found = self._evidence.read(
+            since_ns=position, until_ns=until_ns if is_settled else None, payloads=False
+        )
+        new = self._judgements.record(decision for _, decision in found)
+        reached: int | None = max((committed_ns for committed_ns, _ in found), default=position)
+        if is_settled and reached == position:
+            reached = self._evidence.first_ns(since_ns=until_ns)
+        if reached is not None and reached > position:
+            self._judgements.move(READER, reached)
+        return new, not is_settled or reached is None
+
+    def _sweep(self, since_ns: int, until_ns: int) -> int:
+        """Judge what was committed behind the position after it had passed: hardly ever any.
 
         A whole record costs a hundred times what it costs to see that it is known.
+
+        Args:
+            since_ns: Where the position was at the last sweep.
+            until_ns: Where it is.
         """
-        since_ns = max(0, position - SWEEP_NS)
-        arrivals = self._evidence.read_arrivals(since_ns=since_ns, until_ns=position)
+        since_ns = max(0, since_ns - SWEEP_NS, until_ns - SWEEP_MOST_NS)
+        arrivals = self._evidence.read_arrivals(since_ns=since_ns, until_ns=until_ns)
         late = self._judgements.unknown(arrivals)
         found = self._evidence.read(since_ns=since_ns, ids=late, payloads=False)
+        self._swept_to = until_ns
         return self._judgements.record(decision for _, decision in found)

@@ -5,7 +5,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from gateway.config import Config, EvaluateSettings
 from gateway.evaluate.evaluator import Evaluator
 from gateway.evaluate.feedback import Feedback
 from gateway.evaluate.feedback_store import FeedbackStore
-from gateway.evaluate.judge import MAX_PENDING, Judge
+from gateway.evaluate.judge import MAX_PENDING, STEPS, Judge
 from gateway.evaluate.judgements import Judgements
 from gateway.evaluate.notification import Notification
 from gateway.evaluate.report import Report, report
@@ -254,11 +254,50 @@ def test_what_came_while_nobody_judged_is_read_a_few_seconds_at_once(
         return found
 
     monkeypatch.setattr(evidence, "read", counting)
-    judge = Judge(evidence, Judgements(engine), clock_ns=lambda: began_ns)
+    judge = Judge(evidence, Judgements(engine), clock_ns=lambda: began_ns + 2 * 3600 * 10**9)
 
-    assert judge.reconcile() == len(decisions)
-    assert max(sizes) == 2
+    assert sum(judge.reconcile() for _ in range(4)) == len(decisions)
+    assert max(sizes) == 2  # what was seen last, and the next
     assert judge.reconcile() == 0
+
+
+def test_what_is_committed_while_it_judges_is_judged_next_time(
+    tmp_path: Path, engine: Engine, decisions: list[Decision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, now_ns = str(tmp_path / "evidence"), 10**18
+    judgements = Judgements(engine)
+    judge = Judge(Evidence(url), judgements, clock_ns=lambda: now_ns)
+    Evidence(url, clock_ns=lambda: now_ns).append(decisions[:5], through={})
+    record = judgements.record
+
+    def meanwhile(found: Iterable[Decision]) -> int:
+        found = list(found)
+        if not found:
+            return 0
+        monkeypatch.setattr(judgements, "record", record)
+        Evidence(url, clock_ns=lambda: now_ns + 10**9).append(decisions[5:10], through={})
+        Evidence(url, clock_ns=lambda: now_ns + 3 * 10**9).append(decisions[10:], through={})
+        return record(found)
+
+    monkeypatch.setattr(judgements, "record", meanwhile)
+
+    assert judge.reconcile() == 5
+    assert judge.reconcile() == 15
+
+
+def test_a_long_backlog_is_judged_in_several_turns(
+    tmp_path: Path, engine: Engine, decisions: list[Decision]
+) -> None:
+    url, began_ns = str(tmp_path / "evidence"), 10**18
+    for n, decision in enumerate(decisions):
+        at_ns = began_ns + 4 * n * 10**9
+        Evidence(url, clock_ns=lambda at_ns=at_ns: at_ns).append([decision], through={})
+    judge = Judge(Evidence(url), Judgements(engine), clock_ns=lambda: began_ns + 10**12)
+
+    turns = [judge.reconcile() for _ in range(8)]
+
+    assert sum(turns) == len(decisions)
+    assert max(turns) <= STEPS
 
 
 def test_a_later_try_that_was_committed_out_of_order_takes_the_place_of_the_known_one(
