@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
+    Connection,
     Double,
     Engine,
     String,
@@ -86,9 +88,9 @@ class Deaths:
         found = {fingerprint.hex() for fingerprint in fingerprints}
         mine = deaths.c.model == model, deaths.c.fingerprint.in_(found)
         count = select(deaths.c.fingerprint, func.count()).where(*mine)
-        count = count.group_by(deaths.c.fingerprint)
+        count = count.where(deaths.c.at_s >= now_s - KEPT_S).group_by(deaths.c.fingerprint)
         with self._engine.begin() as connection:
-            connection.execute(delete(deaths).where(deaths.c.at_s < now_s - KEPT_S))
+            connection.execute(delete(deaths).where(deaths.c.at_s < now_s - 2 * KEPT_S))
             known = select(deaths.c.fingerprint).where(*mine, deaths.c.writer == writer)
             new = sorted(found - set(connection.scalars(known)))
             if not new:
@@ -100,14 +102,8 @@ class Deaths:
 
     def of(self, model: str) -> dict[bytes, list[Death]]:
         """Find all deaths that count, by fingerprint."""
-        since_s = self._clock_s() - KEPT_S
-        query = select(deaths).where(deaths.c.model == model, deaths.c.at_s >= since_s)
-        found: dict[bytes, list[Death]] = {}
         with reading(self._engine) as connection:
-            for row in connection.execute(query):
-                death = Death(row.writer, row.at_s, row.told)
-                found.setdefault(bytes.fromhex(row.fingerprint), []).append(death)
-        return found
+            return self._counting(connection, deaths.c.model == model)
 
     def quarantine(self, model: str) -> list[Quarantined]:
         """List what is quarantined, the longest first."""
@@ -120,17 +116,32 @@ class Deaths:
 
     def acquit(self, model: str, fingerprint: bytes) -> None:
         """Forget a suspect that came through alone; a quarantine stays."""
-        of = select(func.count()).where(
-            deaths.c.model == model, deaths.c.fingerprint == fingerprint.hex()
-        )
+        mine = deaths.c.model == model, deaths.c.fingerprint == fingerprint.hex()
         with self._engine.begin() as connection:
-            if connection.execute(of).scalar_one() < CONVICTED:
+            if len(self._counting(connection, *mine).get(fingerprint, ())) < CONVICTED:
                 self._forget(connection, model, fingerprint)
 
     def lift(self, model: str, fingerprint: bytes) -> bool:
         """End a quarantine, or a suspicion; say whether there was one."""
         with self._engine.begin() as connection:
             return self._forget(connection, model, fingerprint)
+
+    def _counting(
+        self, connection: Connection, *which: ColumnElement[bool]
+    ) -> dict[bytes, list[Death]]:
+        """Find what counts: the last death, for an hour, and those within an hour before it."""
+        now_s = self._clock_s()
+        query = select(deaths).where(*which, deaths.c.at_s >= now_s - 2 * KEPT_S)
+        found: dict[bytes, list[Death]] = {}
+        for row in connection.execute(query):
+            death = Death(row.writer, row.at_s, row.told)
+            found.setdefault(bytes.fromhex(row.fingerprint), []).append(death)
+        last_s = {fingerprint: max(one.at_s for one in of) for fingerprint, of in found.items()}
+        return {
+            fingerprint: [one for one in of if one.at_s >= last_s[fingerprint] - KEPT_S]
+            for fingerprint, of in found.items()
+            if last_s[fingerprint] >= now_s - KEPT_S
+        }
 
     def _forget(self, connection: Any, model: str, fingerprint: bytes) -> bool:
         gone = delete(deaths).where(

@@ -140,7 +140,7 @@ class Pipeline:
         if call.has_opened:
             probe = breaker.probe_now()
             self._examining = asyncio.ensure_future(self._examine(probe, version, view.table))
-        if item.is_alone and judged is not None and self._suspects is not None:
+        if item.is_alone and self._suspects is not None and _came_through(judged):
             asyncio.get_running_loop().run_in_executor(
                 None, self._suspects.acquit, item.fingerprint
             )
@@ -207,3 +207,8 @@ class Pipeline:
             raise UnansweredError(version.manifest.name, reason, tried)
         progress.fallback = fallback
         return assemble(progress, left_ns=deadline_ns - self._now_ns())
+
+
+def _came_through(judged: Judged | None) -> bool:
+    """Whether the model has been asked, and is done with it; a cut-off call proves nothing."""
+    return judged is not None and (judged.has_answer or judged.stop == "model_error")

@@ -37,8 +37,14 @@ def test_the_second_death_quarantines_for_an_hour(deaths: Deaths, clock: Clock) 
     [found] = deaths.quarantine("m")
 
     assert (found.fingerprint, found.deaths, found.until_s) == (mark(1), 2, clock.now_s + KEPT_S)
-    clock.now_s += KEPT_S + 1
+    clock.now_s += KEPT_S - 1  # the first death is more than an hour ago
+    assert deaths.quarantine("m") == [found]
+    assert len(deaths.of("m")[mark(1)]) == 2
+    deaths.acquit("m", mark(1))
+    assert deaths.quarantine("m") == [found]
+    clock.now_s += 2
     assert deaths.quarantine("m") == []
+    assert deaths.of("m") == {}
 
 
 def test_a_death_told_twice_counts_once(deaths: Deaths) -> None:
@@ -76,6 +82,19 @@ def test_deaths_that_are_an_hour_apart_are_no_two_deaths(deaths: Deaths, clock: 
     clock.now_s += KEPT_S + 1
 
     assert deaths.add("m", "m~b", [mark(1)], told=False) == []
+
+
+def test_who_came_through_alone_is_forgotten_whatever_was_long_ago(
+    deaths: Deaths, clock: Clock
+) -> None:
+    deaths.add("m", "m~a", [mark(1)], told=False)
+    clock.now_s += KEPT_S + 1
+    deaths.add("m", "m~b", [mark(1)], told=False)
+
+    assert len(deaths.of("m")[mark(1)]) == 1
+    deaths.acquit("m", mark(1))
+
+    assert deaths.of("m") == {}
 
 
 def test_an_operator_can_lift_a_quarantine_once(deaths: Deaths) -> None:

@@ -5,6 +5,7 @@ import gzip
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 
 from gateway.serving.breaker import LEAST_CALLS
 from gateway.serving.cost import WINDOW
+from gateway.serving.item import Item
 from models.bundle import Bundle, load_reference
+from models.errors import OutOfTimeError
 from models.examples.example import Example
 from models.manifest import Manifest
 from models.pack import pack
@@ -35,7 +38,7 @@ def body(rows: np.ndarray, *, name: str = "measurements", **fields: Any) -> byte
     return orjson.dumps({"inputs": [tensor], **fields})
 
 
-def place(number: int) -> bytes:
+def place(number: float) -> bytes:
     """Ask the model of `build_lookup`."""
     return body(np.full((1, 1), number, np.float32), name="place")
 
@@ -55,6 +58,42 @@ def repacked(
         out=out,
         key=key,
     )
+
+
+class EverybodySuspect:
+    """Sets every request apart, and remembers who was acquitted."""
+
+    def __init__(self) -> None:
+        self.acquitted: list[bytes] = []
+
+    def set_apart(self, item: Item) -> Item:
+        return replace(item, is_alone=True)
+
+    def acquit(self, fingerprint: bytes) -> None:
+        self.acquitted.append(fingerprint)
+
+
+async def test_a_suspect_is_acquitted_only_once_the_model_is_done_with_it(
+    serve: Any, tmp_path: Path, key: SigningKey
+) -> None:
+    """A guard that stops it before the model, or a call that is cut off, proves nothing."""
+    suspects = EverybodySuspect()
+    served = await serve(build_lookup(tmp_path, key), suspects=suspects)
+    predict = served.versions.view.live.runtime.predict
+
+    def cut_off(inputs: Any, **_: Any) -> Any:
+        raise OutOfTimeError("lookup")
+
+    for content, call, acquitted in (
+        (place(1e9), cut_off, 0),
+        (place(3), predict, 1),
+        (place(PLACES), predict, 2),  # it fails, and the process lives
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(served.versions.view.live.runtime, "predict", call)
+            await served.client.post("/infer", content=content)
+            await asyncio.sleep(0.05)
+        assert len(suspects.acquitted) == acquitted
 
 
 async def test_the_last_good_answer_to_the_same_inputs_is_repeated_with_its_age(
