@@ -9,10 +9,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from gateway.errors import NotReadyError
+from gateway.front.calls import Call
+from gateway.front.seats import Seats
+from gateway.front.statuses import abort, failure_of
 from gateway.front.upstream import Upstream
+from gateway.serving.outline import malformed
 
 WATCH_S = 5.0
 # A watch holds one of the calls that all clients share, and needs no key.
@@ -24,37 +29,37 @@ Response = health_pb2.HealthCheckResponse
 class HealthService:
     """Answers for the server as a whole ("") and for the inference service."""
 
-    def __init__(self, upstream: Upstream, *, service: str) -> None:
+    def __init__(self, upstream: Upstream, seats: Seats, *, service: str) -> None:
         self._upstream = upstream
+        self._seats = seats
         self._services = ("", service)
         self._watches = 0
 
     def handler(self) -> Any:
         """Build the service's handler."""
-        request, response = health_pb2.HealthCheckRequest, Response
+        written = Response.SerializeToString
         methods = {
-            "Check": grpc.unary_unary_rpc_method_handler(
-                self.check, request.FromString, response.SerializeToString
+            "Check": grpc.stream_unary_rpc_method_handler(
+                self._seats.unary(self.check), response_serializer=written
             ),
-            "Watch": grpc.unary_stream_rpc_method_handler(
-                self.watch, request.FromString, response.SerializeToString
-            ),
+            "Watch": grpc.stream_stream_rpc_method_handler(self.watch, response_serializer=written),
         }
         return grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)
 
-    async def check(self, request: Any, context: Any) -> Any:
+    async def check(self, message: bytes, context: Any) -> Any:
         """Say whether calls are answered now."""
-        if request.service not in self._services:
+        if await _service(message, context) not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return Response(status=await self._status())
 
-    async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def watch(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         """Say so now, and whenever it changes; ends with the client, or after some minutes."""
         if self._watches >= WATCHES_MAX:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already")
         self._watches += 1
         try:
-            async for response in self._changes(request.service):
+            service = await self._seats.unary(_service)(messages, context)
+            async for response in self._changes(service):
                 yield response
         finally:
             self._watches -= 1
@@ -77,3 +82,11 @@ class HealthService:
         except NotReadyError:
             return Response.NOT_SERVING
         return Response.SERVING if reply.status == 200 else Response.NOT_SERVING
+
+
+async def _service(message: bytes, context: Any) -> str:
+    """Read which service is asked about, or abort the call."""
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(message).service)
+    except DecodeError:
+        await abort(context, failure_of(malformed(), Call(context).request_id))

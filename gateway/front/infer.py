@@ -4,13 +4,11 @@ Only the model's name and version are read here; replica, admission, guards, rec
 HAProxy's repeats are those of a request over HTTP.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.errors import GatewayError, ShedError
 from gateway.front.calls import Call
 from gateway.front.route import model_path, read_model
-from gateway.front.seats import Seats
 from gateway.front.statuses import abort, failure_in, failure_of
 from gateway.front.upstream import Upstream
 from gateway.oip import MEDIA_TYPE
@@ -21,28 +19,14 @@ RETRY_AFTER_S = 1
 class Infer:
     """Hands on inference requests, never more bytes of them at a time than the limit."""
 
-    def __init__(
-        self, upstream: Upstream, *, max_in_flight_bytes: int, max_message_bytes: int
-    ) -> None:
+    def __init__(self, upstream: Upstream, *, max_in_flight_bytes: int) -> None:
         self._upstream = upstream
         self._max_in_flight_bytes = max_in_flight_bytes
-        self._seats = Seats(max_bytes=max_in_flight_bytes, max_message_bytes=max_message_bytes)
         self.in_flight_bytes = 0
 
-    async def serve(self, messages: AsyncIterator[bytes], context: Any) -> bytes:
-        """Answer one call, or abort it.
-
-        To a client it is an ordinary call; here it is a stream of one message, so that its
-        receiving can be bounded and ended.
-        """
+    async def serve(self, message: bytes, context: Any) -> bytes:
+        """Answer one call, or abort it."""
         call = Call(context)
-        try:
-            message = await self._seats.receive(messages)
-        except GatewayError as error:
-            await abort(context, failure_of(error, call.request_id))
-        return await self._hand_on(message, call, context)
-
-    async def _hand_on(self, message: bytes, call: Call, context: Any) -> bytes:
         self.in_flight_bytes += len(message)
         try:
             name, version = read_model(message)

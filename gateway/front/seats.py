@@ -9,13 +9,20 @@ for those who do not.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
-from gateway.errors import BadRequestError, RequestTimeoutError
+from gateway.errors import BadRequestError, GatewayError, RequestTimeoutError
+from gateway.front.calls import Call
+from gateway.front.statuses import abort, failure_of
 
 SEATS_MIN = 16
 AT_ONCE_S = 0.2  # 1 MB over 50 Mbit/s
 READ_S = 10.0  # with a seat; whoever sends slowly keeps it from others
+
+
+Unary = Callable[[bytes, Any], Awaitable[Any]]  # message, context
+OneMessage = Callable[[AsyncIterator[bytes], Any], Awaitable[Any]]
 
 
 class Seats:
@@ -34,6 +41,22 @@ class Seats:
         self._limit_s = limit_s
         self._taken: set[asyncio.Timeout] = set()
 
+    def unary(self, method: Unary) -> OneMessage:
+        """Let a method be called with its one message.
+
+        To a client it is an ordinary call; here it is a stream of one message, so that its
+        receiving can be bounded and ended.
+        """
+
+        async def serve(messages: AsyncIterator[bytes], context: Any) -> Any:
+            try:
+                message = await self.receive(messages)
+            except GatewayError as error:
+                await abort(context, failure_of(error, Call(context).request_id))
+            return await method(message, context)
+
+        return serve
+
     async def receive(self, messages: AsyncIterator[bytes]) -> bytes:
         """Wait for the one message of a call.
 
@@ -50,7 +73,7 @@ class Seats:
             allowed_s = self._limit_s if limit in self._taken else self._at_once_s
             raise RequestTimeoutError(allowed_s) from None
         except StopAsyncIteration:
-            raise BadRequestError("a call of ModelInfer needs a message") from None
+            raise BadRequestError("a call of this method needs a message") from None
         finally:
             timer.cancel()
             self._taken.discard(limit)

@@ -7,7 +7,6 @@ Source: Open Inference Protocol, ``open_inference_grpc.proto``; Triton's ``grpc_
 gRPC core's channel arguments, ``grpc/impl/channel_arg_names.h``.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from gateway.front.calls import Call
 from gateway.front.health import HealthService
 from gateway.front.infer import Infer
 from gateway.front.rest import METHODS, Method
+from gateway.front.seats import Seats, Unary
 from gateway.front.statuses import abort, failure_of
 from gateway.front.upstream import Upstream
 
@@ -60,8 +60,6 @@ NOT_SERVED = {
 }
 STREAM = "ModelStreamInfer"
 
-Unary = Callable[[bytes, Any], Awaitable[bytes]]
-
 
 class Front:
     """Listens on one port and hands calls on to the data plane of its node."""
@@ -72,10 +70,10 @@ class Front:
         self._upstream = Upstream(
             config.server.host, config.server.port, host_header=config.server.allowed_hosts[0]
         )
-        self._infer = Infer(
-            self._upstream,
-            max_in_flight_bytes=config.serving.max_in_flight_bytes,
-            max_message_bytes=config.server.max_body_bytes,
+        in_flight_bytes = config.serving.max_in_flight_bytes
+        self._infer = Infer(self._upstream, max_in_flight_bytes=in_flight_bytes)
+        self._seats = Seats(
+            max_bytes=in_flight_bytes, max_message_bytes=config.server.max_body_bytes
         )
         self._server: Any = None
 
@@ -107,7 +105,7 @@ class Front:
         server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(SERVICE, self._handlers()),
-                HealthService(self._upstream, service=SERVICE).handler(),
+                HealthService(self._upstream, self._seats, service=SERVICE).handler(),
             )
         )
         try:
@@ -119,15 +117,15 @@ class Front:
         return server
 
     def _handlers(self) -> dict[str, Any]:
-        unary: dict[str, Unary] = {}
+        unary: dict[str, Unary] = {"ModelInfer": self._infer.serve}
         for name, (request, answer) in METHODS.items():
             unary[name] = Method(self._upstream, request, answer).serve
         for name, what in NOT_SERVED.items():
             unary[name] = _refusal(what)
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
+            name: grpc.stream_unary_rpc_method_handler(self._seats.unary(method))
+            for name, method in unary.items()
         }
-        handlers["ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer.serve)
         handlers[STREAM] = grpc.stream_stream_rpc_method_handler(_refusal("streaming"))
         return handlers
 

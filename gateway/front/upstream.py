@@ -63,16 +63,19 @@ class Upstream:
             try:
                 reply = await connection.ask(head, body)
             except LostError:
+                connection.abort()
                 # A server may close an idle connection just when it is used again. A decision is
                 # a pure function of the request's id, so asking twice is asking once.
                 if is_new:
                     raise NotReadyError("the data plane closed the connection") from None
                 continue
-            finally:
-                if not connection.is_reusable:
-                    connection.abort()
+            except BaseException:  # cancelled, perhaps just when the reply was there
+                connection.abort()
+                raise
             if connection.is_reusable:
                 self._idle.append(connection)
+            else:
+                connection.abort()
             return reply
 
     def close(self) -> None:

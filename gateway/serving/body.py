@@ -57,15 +57,11 @@ async def read_body(
     if encoding != b"identity" and encoding not in WINDOW_BITS:
         raise _bad_encoding("content-encoding must be gzip, deflate or identity")
     space.grow_to(_announced(headers.get(b"content-length", b"0"), max_bytes))
-    message = await receive()
-    if message.get("more_body", False):
-        try:
-            async with asyncio.timeout(limit_s):
-                body = await _read(message, receive, space, max_bytes)
-        except TimeoutError:
-            raise RequestTimeoutError(limit_s) from None
-    else:
-        body = _chunk(message, space, 0, max_bytes)
+    try:
+        async with asyncio.timeout(limit_s):
+            body = await _read(receive, space, max_bytes)
+    except TimeoutError:
+        raise RequestTimeoutError(limit_s) from None
     if encoding == b"identity":
         return body
     return await inflate(body, encoding, space, max_bytes=max_bytes)
@@ -81,8 +77,8 @@ def _announced(length: bytes, max_bytes: int) -> int:
     return int(length)
 
 
-async def _read(message: Message, receive: Receive, space: Space, max_bytes: int) -> bytes:
-    """Read the rest of a body whose first chunk is ``message``."""
+async def _read(receive: Receive, space: Space, max_bytes: int) -> bytes:
+    message = await receive()
     chunks = [_chunk(message, space, 0, max_bytes)]
     size = len(chunks[0])
     while message.get("more_body", False):

@@ -13,6 +13,8 @@ from gateway.errors import BadRequestError, TooLargeError
 # At most 64 inputs, outputs, raw parts and parameters are answered; every field costs a step of
 # the loop below, on the event loop that all requests share.
 FIELDS_MAX = 1024
+# In all tensors together: 64 with 64 parameters each are within it.
+NESTED_MAX = 8 * FIELDS_MAX
 
 # Tags: fields 5, 6 and 7 of `ModelInferRequest`, all length-delimited.
 _INPUT, _OUTPUT, _RAW_PART = 0x2A, 0x32, 0x3A
@@ -47,17 +49,20 @@ def check_outline(message: bytes, *, max_around_bytes: int) -> None:
         max_around_bytes: Of all that is not raw tensors: what the parser makes objects of.
 
     Raises:
-        BadRequestError: it is no message, or it or a tensor in it has too many fields.
+        BadRequestError: it is no message, or it or its tensors have too many fields.
         TooLargeError: the raw tensors are not what makes it large.
     """
     view = memoryview(message)
-    around_bytes = len(message)
+    around_bytes, nested = len(message), 0
     for tag, start, end in fields(message):
         if tag == _RAW_PART:
             around_bytes -= end - start
         elif tag in (_INPUT, _OUTPUT):
             for _ in fields(view[start:end]):
-                pass
+                nested += 1
+                if nested > NESTED_MAX:
+                    problem = f"the tensors of the request have more than {NESTED_MAX} fields"
+                    raise BadRequestError(problem, code="malformed_request")
     if around_bytes > max_around_bytes:
         raise TooLargeError(max_around_bytes, "message without its raw_input_contents")
 

@@ -26,6 +26,7 @@ from gateway.serving.strict_json import check_keys
 from models.bytes_tensor import LENGTH_BYTES
 from models.manifest import Signature
 
+SIZE_MAX = 2**63 - 1  # bytes; a number of thousands of digits is not even to be repeated
 HEADER_LENGTH = b"inference-header-content-length"
 
 
@@ -147,8 +148,8 @@ def _part_bytes(tensor: RequestedInput, place: int) -> int | None:
     if (size is None) == (not tensor.data):
         problem = f"input {place}: give either data or binary_data_size"
         raise BadRequestError(problem, code="wrong_data")
-    if size is not None and (type(size) is not int or size < 0):
-        problem = f"input {place}: binary_data_size must be a non-negative integer"
+    if size is not None and (type(size) is not int or not 0 <= size <= SIZE_MAX):
+        problem = f"input {place}: binary_data_size must be an integer from 0 to {SIZE_MAX}"
         raise BadRequestError(problem, code="bad_parameter")
     return size
 

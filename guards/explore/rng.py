@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 VERSION = "v1"  # part of every key: another scheme must draw other numbers
 ALGORITHM = "blake2b-splitmix64/1"
 MIN_SALT_BYTES = 16
+LONG_ID_BYTES = 64  # a longer id counts as its digest
 
 Hashes = NDArray[np.uint64]
 
@@ -115,13 +116,23 @@ def item_hashes(ids: NDArray[Any]) -> Hashes:
     if len(ids) == 0:
         return np.empty(0, np.uint64)
     lengths = np.fromiter(map(len, ids), np.uint64, len(ids))
+    mixed = _splitmix64(lengths)  # fixed-width bytes lose trailing zeros; the length has them
+    if int(lengths.max()) > LONG_ID_BYTES:  # one long id would make all as wide
+        ids = np.array([_shortened(item) for item in ids.tolist()], np.object_)
+        lengths = np.fromiter(map(len, ids), np.uint64, len(ids))
     words = max(1, -(-int(lengths.max()) // 8))
     padded = np.array(ids, dtype=f"S{8 * words}").view("<u8").reshape(len(ids), words)
-    mixed = _splitmix64(lengths)  # fixed-width bytes lose trailing zeros; the length has them
     for word in range(words):
         is_there = lengths > np.uint64(8 * word)  # padding says nothing of the id
         mixed = np.where(is_there, _splitmix64(mixed ^ padded[:, word]), mixed)
     return mixed
+
+
+def _shortened(item: bytes) -> bytes:
+    """Put a digest in the place of a long id."""
+    if len(item) <= LONG_ID_BYTES:
+        return item
+    return blake2b(item, digest_size=LONG_ID_BYTES, person=b"long id").digest()
 
 
 def as_ids(ids: Sequence[int | str]) -> NDArray[Any]:

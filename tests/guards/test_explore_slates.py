@@ -1,5 +1,6 @@
 """Slates: what is told of a draw is what its distribution says, whatever made it."""
 
+import tracemalloc
 from itertools import permutations
 from typing import Any
 
@@ -267,6 +268,20 @@ def test_hashes_of_ids_follow_the_id_and_nothing_else() -> None:
     for at in range(len(words)):  # also alone, where the padding is another
         assert item_hashes(ids[at : at + 1])[0] == hashes[at]
     assert item_hashes(np.array([-1, 5])).tolist() == [2**64 - 1, 5]
+
+
+def test_one_long_id_costs_no_more_than_itself() -> None:
+    long = [b"x" * 1_000_000 + end for end in (b"", b"y", b"z")]
+    ids = np.array([*long, *(b"%d" % n for n in range(5000)), None], object)[:-1]
+    tracemalloc.start()
+    hashes = item_hashes(ids)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most_bytes < 4_000_000
+    assert len(set(hashes.tolist())) == len(ids)
+    for at in (0, 1, 2, 3, len(ids) - 1):
+        assert item_hashes(ids[at : at + 1])[0] == hashes[at]
 
 
 @pytest.mark.parametrize(

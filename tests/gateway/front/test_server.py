@@ -381,14 +381,26 @@ async def test_a_second_front_on_the_port_is_refused(plane: Plane, tmp_path: Pat
     await first.stop()
 
 
-async def test_who_sends_slowly_keeps_nobody_out(plane: Plane, channel: grpc.aio.Channel) -> None:
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/inference.GRPCInferenceService/ModelInfer",
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/LogSettings",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ],
+)
+async def test_who_sends_slowly_keeps_nobody_out(
+    plane: Plane, channel: grpc.aio.Channel, method: str
+) -> None:
     plane.body = b""
 
     async def never() -> AsyncIterator[bytes]:
         await asyncio.sleep(60)
         yield b""
 
-    slowly = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+    slowly = channel.stream_unary(method)
     stuck = [slowly(never()) for _ in range(2 * SEATS_MIN)]
     await asyncio.sleep(2 * AT_ONCE_S)
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from gateway.errors import NotReadyError
-from gateway.front.upstream import JOINED_BYTES_MAX, Upstream
+from gateway.front.upstream import JOINED_BYTES_MAX, Upstream, _Connection
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Kind: a\r\n\r\nok"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -171,3 +171,31 @@ async def test_many_at_a_time_get_their_own_replies() -> None:
         replies = await asyncio.gather(*(upstream.request("POST", "/", (), b) for b in bodies))
 
     assert [reply.body for reply in replies] == bodies
+
+
+async def test_a_caller_that_leaves_just_as_its_reply_comes_leaves_no_connection_open() -> None:
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        with suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+
+    async with listening(serve) as upstream:
+        caller = asyncio.create_task(upstream.request("GET", "/", ()))
+        made, original = [], _Connection.on_message_complete
+
+        def leave(connection: _Connection) -> None:
+            original(connection)
+            made.append(connection)
+            caller.cancel()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Connection, "on_message_complete", leave)
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+        await asyncio.wait_for(ended.wait(), 5)
+
+    assert [one.is_open for one in made] == [False]

@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from gateway.errors import BadRequestError, ClientGoneError, RequestTimeoutError, ShedError
 from gateway.serving.body import SLICE_BYTES, STEP_BYTES, inflate, read_body
@@ -74,6 +75,17 @@ async def test_a_body_that_does_not_end_in_time_is_refused_and_gives_its_room_ba
     intake = Intake("m", max_bytes=MIB)
     with pytest.raises(RequestTimeoutError), intake.open() as mine:
         await read_body({}, chunks(100, is_last=False), mine, max_bytes=MIB, limit_s=0.01)
+    assert intake.held_bytes == 0
+
+
+async def test_a_body_that_is_announced_and_never_begins_gives_its_room_back() -> None:
+    async def never() -> Message:
+        return await asyncio.Future()
+
+    intake = Intake("m", max_bytes=MIB)
+    announced = {b"content-length": b"%d" % MIB}
+    with pytest.raises(RequestTimeoutError), intake.open() as mine:
+        await read_body(announced, never, mine, max_bytes=MIB, limit_s=0.01)
     assert intake.held_bytes == 0
 
 

@@ -102,6 +102,21 @@ def test_answers_leave_as_they_are(drawn: tuple[bool, NDArray[Any]]) -> None:
 LIES = [-1, 0, 1, 119, 121, 2**31, 2**62]
 
 
+def test_sizes_of_thousands_of_digits_are_refused() -> None:
+    most = "9" * 4300  # Python writes and reads no longer numbers
+    tensor = '{"name": "%s", "shape": [1, 30], "datatype": "FP32", "parameters": {%s}}'
+    tensors = ",".join(tensor % (name, f'"binary_data_size": {most}') for name in "xy")
+
+    spec = TensorSpec(name="x", datatype="FP32", shape=(-1, 30))
+
+    with pytest.raises(BadRequestError) as caught:
+        parse_envelope(
+            f'{{"inputs": [{tensors}]}}'.encode(), None, Signature(inputs=(spec,), outputs=(spec,))
+        )
+
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("rows", [-1, 0, 2, 2**31, 2**62])
 @pytest.mark.parametrize("size", LIES)
 @pytest.mark.parametrize("header", [b"0", b"-1", b"x", b"99999999999", b"", None])

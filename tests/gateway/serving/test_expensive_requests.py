@@ -14,7 +14,7 @@ from gateway.oip import inference_pb2 as pb
 from gateway.serving.codec import STRINGS_MAX, decode_inputs
 from gateway.serving.grpc_codec import parse_message
 from gateway.serving.json_tensor import from_json
-from gateway.serving.outline import FIELDS_MAX
+from gateway.serving.outline import FIELDS_MAX, NESTED_MAX
 from gateway.serving.protocol import PARAMETERS_MAX
 from gateway.serving.rest import parse_envelope
 from models.manifest import Signature, TensorSpec
@@ -74,6 +74,15 @@ def test_more_fields_than_anybody_needs_are_refused_before_they_are_parsed(messa
 
     assert error.code == "malformed_request"
     assert f"more than {FIELDS_MAX} fields" in str(error)
+
+
+def test_tensors_have_no_more_fields_together_than_anybody_needs() -> None:
+    tensor = delimited(_INPUT, b"\x18\x01" * (FIELDS_MAX - 1))
+
+    error = refusal(lambda: parse_message(tensor * (FIELDS_MAX - 1), SIGNATURE))
+
+    assert error.code == "malformed_request"
+    assert f"more than {NESTED_MAX} fields" in str(error)
 
 
 def test_what_is_not_a_raw_tensor_has_the_limit_of_json() -> None:
