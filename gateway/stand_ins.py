@@ -53,16 +53,19 @@ class StandIns:
             return None
         model = asked[1]
         try:
-            async with self._making:  # the first request makes it, the others wait
-                if model not in self._known:
-                    config = await asyncio.to_thread(left_settings, self._state)
-                    self._known[model] = await _stand_in(model, config)
-            standing = self._known[model]
+            standing = self._known.get(model) or await self._make(model)
             await standing.follow()
         except Exception as error:  # noqa: BLE001  whatever it is, the client hears "not ready"
             log.warning("nobody stands in for %s: %s", model, error)
             return None
         return standing.app
+
+    async def _make(self, model: str) -> "_Standing":
+        async with self._making:  # the first request makes it, the others wait
+            if model not in self._known:
+                config = await asyncio.to_thread(left_settings, self._state)
+                self._known[model] = await _stand_in(model, config)
+            return self._known[model]
 
 
 @dataclass
@@ -82,8 +85,12 @@ class _Standing:
             return
         self.looked_s = now_s
         table = await asyncio.to_thread(self.tables.latest)
-        if table is not None:
+        if table is None:
+            return
+        try:
             await self.versions.apply(table)
+        except Exception:
+            log.exception("revision %d of %s does not load", table.revision, table.model)
 
 
 async def _stand_in(model: str, config: Config) -> _Standing:

@@ -18,11 +18,10 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.item import Item, Judged, Stamps
 from gateway.serving.microbatch import Microbatch
-from gateway.serving.queue import Queue, Waiting
+from gateway.serving.queue import INLINE_ROWS, Queue, Waiting
 from gateway.serving.versions import Die, LoadedVersion
 from models.errors import StickyDeviceError
 
-INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
 # A batch that runs for longer than this, or than twice the model's budget, hangs.
 HUNG_AFTER_NS = 3_000_000_000
 
@@ -175,24 +174,21 @@ class Batcher:
         self._running = None
         if self._lane is not None:
             self._lane.end()
+        loop = asyncio.get_running_loop()
         try:
             judged = done.result()
-            _learn_cost(batch[0].version, judged[0], left_ns=left_ns)
             if self._count_batch is not None and any(one.outputs is not None for one in judged):
                 self._count_batch(batch[0].version.ref.version, judged[0].stamps)
             for waiting, answer in zip(batch, judged, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(answer)
+            loop.call_soon(_learn, batch[0].version, judged[0], left_ns)
         except Exception as error:  # noqa: BLE001  each caller gets it, and the queue goes on
             for waiting in batch:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
         finally:
             self._is_busy = bool(self._queue)
-            loop = asyncio.get_running_loop()
-            traffic = batch[0].version.traffic
-            if traffic is not None and traffic.is_due:
-                loop.call_soon(traffic.fold)  # behind the answers of this batch
             if self._is_busy:
                 loop.call_soon(self._flush)
 
@@ -217,7 +213,8 @@ def _is_hurried(waiting: Waiting, left_ns: int, *, now_ns: int) -> bool:
     )
 
 
-def _learn_cost(version: LoadedVersion, judged: Judged, *, left_ns: int) -> None:
+def _learn(version: LoadedVersion, judged: Judged, left_ns: int) -> None:
+    """Take in what a batch cost and saw, behind its answers and before the next batch."""
     stamps = judged.stamps
     has_guarded = stamps.guarded_ns and not judged.skipped_guards
     last_ns = max(stamps.inferred_ns, stamps.explored_ns)
@@ -228,6 +225,8 @@ def _learn_cost(version: LoadedVersion, judged: Judged, *, left_ns: int) -> None
         is_whole=stamps.is_whole,
         left_ns=left_ns,
     )
+    if version.traffic is not None and version.traffic.is_due:
+        version.traffic.fold()
 
 
 def _give_up(answer: "asyncio.Future[Judged | None]") -> None:

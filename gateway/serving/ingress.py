@@ -149,7 +149,7 @@ class Ingress:
             tracestate=headers.get(b"tracestate", b""),
         )
         progress = Progress()
-        prediction = prediction_id(self._model, request_id, b"")
+        prediction = ""
         answer: Answer | None = None
         error: GatewayError | None = None
         with self._intake.open() as space:
@@ -169,6 +169,7 @@ class Ingress:
                 log.exception("request %s failed inside the gateway", request_id)
                 answer, error = None, InternalError()
                 await send_error(error, request_id, send)
+        prediction = prediction or prediction_id(self._model, request_id, b"")  # it was not read
         self._recording.record(arrival, prediction, progress, answer=answer, error=error)
 
     async def _read_request(self, headers: Headers, receive: Receive, space: Space) -> bytes:

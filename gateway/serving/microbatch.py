@@ -164,7 +164,9 @@ class Microbatch:
             verdicts += chain.check_output_rows(
                 rows, self._table.dry_run, skip=self._skipped_guards
             )
-        for verdict in map(self._of_answered, verdicts):
+        # All before the first of them stops anybody: each has seen the same answers.
+        answered = [self._of_answered(verdict) for verdict in verdicts]
+        for verdict in answered:
             self._verdicts.append(verdict)
             self._stop_items(verdict)
 

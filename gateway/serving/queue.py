@@ -11,6 +11,8 @@ from gateway.registry.routing import RoutingTable
 from gateway.serving.item import Item, Judged
 from gateway.serving.versions import LoadedVersion
 
+INLINE_ROWS = 128  # more rows keep the event loop for milliseconds, however quick the model
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -92,6 +94,9 @@ class Queue:
             and waiting.table is first.table
             and waiting.item.is_fallback == first.item.is_fallback
             and not (waiting.item.is_alone or first.item.is_alone)
+            # On the thread nobody is answered in time whom no timer watches over.
+            and waiting.is_inline == first.is_inline
+            and rows <= (INLINE_ROWS if first.is_inline else self._max_rows)
             and rows <= min(self._max_rows, first.version.limit.rows or self._max_rows)
             and estimate_ns <= left_ns
         )

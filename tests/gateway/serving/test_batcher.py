@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import ClientGoneError
 from gateway.serving.batcher import Batcher
 from gateway.serving.item import Item, Judged
+from gateway.serving.queue import INLINE_ROWS
 from models.bundle import Bundle
 from models.signing import SigningKey
 from tests.gateway.serving.poison import build_lookup
@@ -146,3 +147,20 @@ async def test_a_batch_that_runs_over_is_seen_from_outside(serve: Any, lookup: B
     assert bench.batcher.predicted_wait_ns(bench.version) < 35 * MS
     await busy
     assert bench.batcher.running() is None
+
+
+async def test_who_has_no_timer_is_never_answered_on_the_thread(serve: Any, lookup: Bundle) -> None:
+    bench = Bench(await serve(lookup), call_ms=1)
+    bench.version = replace(bench.version, model_ns=0)  # small batches run on the loop
+
+    def submit(rows: int) -> Any:
+        item = Item("a", {"place": np.ones((rows, 1), np.float32)}, rows)
+        deadline_ns = time.perf_counter_ns() + 1000 * MS
+        return asyncio.ensure_future(
+            bench.batcher.submit(bench.version, bench.table, item, deadline_ns)
+        )
+
+    answers = await asyncio.gather(submit(100), submit(100), submit(INLINE_ROWS + 1), submit(1))
+
+    assert all(isinstance(answer, Judged) for answer in answers)
+    assert bench.runtime.batches == [100, 100, INLINE_ROWS + 1, 1]

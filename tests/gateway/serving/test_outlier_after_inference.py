@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from guards.outlier.guard import OutlierSettings
+from guards.output.settings import OutputSettings
 from models.bundle import Bundle, load_guards, load_power_card, load_watched
 from models.examples.mlp import IR_VERSION, OPSET
 from models.manifest import (
@@ -66,7 +67,14 @@ def ordinary(n: int, *, seed: int) -> np.ndarray[Any, Any]:
     return (rng.normal(size=(n, 2)) @ plane * 0.3).astype(np.float32)
 
 
-def build(root: Path, key: SigningKey, action: str, **settings: Any) -> Bundle:
+def build(
+    root: Path,
+    key: SigningKey,
+    action: str,
+    *,
+    output: OutputSettings = OutputSettings(),  # noqa: B008  immutable
+    **settings: Any,
+) -> Bundle:
     (root / "model.onnx").write_bytes(network())
     outlier = OutlierSettings.model_validate(
         {"alpha": 0.05, "action": action, "dry_run": False} | settings
@@ -78,7 +86,7 @@ def build(root: Path, key: SigningKey, action: str, **settings: Any) -> Bundle:
         signature=SIGNATURE,
         expectations=Expectations(latency_ms=60_000),
         fallback=(ConstantRung(outputs={"logits": [1.0, 0, 0], "embedding": [0.0] * HIDDEN}),),
-        guards=GuardsSpec(outlier=outlier),
+        guards=GuardsSpec(outlier=outlier, output=output),
     )
     return pack(
         manifest,
@@ -144,6 +152,25 @@ async def test_what_is_strange_after_inference_leads_to_its_action(
         assert strange.json()["parameters"]["served_by"] == served_by
     if action == "flag":
         assert strange.json()["parameters"]["flagged_rows"] == 1
+
+
+async def test_what_one_guard_of_answers_stops_another_has_seen_too(
+    serve: Any, tmp_path: Path, key: SigningKey
+) -> None:
+    """An unsure row must neither hide a stranger nor make its neighbours look like strangers."""
+    unsure = OutputSettings(min_confidence=0.9999, low_confidence="fallback")
+    served = await serve(build(tmp_path, key, "reject", output=unsure))
+    rows = ordinary(20, seed=5)
+    tensor = {"name": "features", "datatype": "FP32"}
+
+    for content in (rows, rows[:1] * 0 + np.float32(STRANGE)):
+        sent = {**tensor, "shape": content.shape, "data": content.ravel().tolist()}
+        answer = await served.client.post("/infer", content=orjson.dumps({"inputs": [sent]}))
+
+    assert answer.status_code == 422
+    counts = served.versions.view.live.traffic.totals()["reject_rate"][0]
+    assert counts.sum() == 21
+    assert counts[:3].sum() < 5
 
 
 async def test_rows_without_an_answer_are_no_strangers(
