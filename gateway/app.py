@@ -61,7 +61,6 @@ log = logging.getLogger(__name__)
 ROOT_APP = "gateway"
 # Ray takes 127.0.0.1 for a mistake and puts the machine's own address in its place.
 LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
-BACKGROUND = 10  # niceness of what may wait while requests are answered
 LIGHT_CPUS = 0.05  # scheduling shares of processes that mostly wait
 IMMORTAL: dict[str, Any] = {
     "namespace": NAMESPACE,
@@ -164,7 +163,7 @@ class Gateway:
         self._evaluator = (
             ray.remote(Evaluator)
             .options(name=EVALUATOR, max_concurrency=64, **IMMORTAL)
-            .remote(self._config, grpc_port=grpc_port, http_port=http_port, niceness=BACKGROUND)
+            .remote(self._config, grpc_port=grpc_port, http_port=http_port, in_background=True)
         )
         self._start_on_nodes()
 
@@ -199,7 +198,7 @@ class Gateway:
                 traffic=DriftStore(config.database_url),
                 loops=LoopStore(config.database_url),
                 expectations=QualityStore(config.database_url),
-                niceness=BACKGROUND,
+                in_background=True,
             )
         )
 

@@ -6,13 +6,13 @@ so it may die at any time: the next one goes on from there, and the report is th
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from gateway.background import step_back
 from gateway.config import Config
 from gateway.evaluate.alerts import AlertWatch
 from gateway.evaluate.drift import DriftWatch
@@ -46,11 +46,10 @@ class Evaluator:
     """Receives spans, judges the evidence and runs the shadows, until its process ends."""
 
     def __init__(
-        self, config: Config, *, grpc_port: int, http_port: int, niceness: int = 0
+        self, config: Config, *, grpc_port: int, http_port: int, in_background: bool = False
     ) -> None:
-        # Requests go before judgements.  Not SCHED_IDLE: a thread that holds the lock of the
-        # database, which labels wait for, must go on also where no processor is ever free.
-        os.nice(niceness)
+        if in_background:  # requests go before judgements
+            step_back()
         self._config = config
         artifacts = ArtifactStore(config.artifacts_url)
         engine = open_database(config.database_url)

@@ -8,7 +8,6 @@ adopts the segments of replicas that died.  Beside the cycles, it watches over t
 """
 
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.background import step_back
 from gateway.config import MIB, RecordSettings
 from gateway.record.decision import Decision, decode
 from gateway.record.evidence import Evidence
@@ -78,10 +78,11 @@ class Recorder:
         traffic: TrafficBook,
         loops: LoopBook = NO_LOOPS,
         expectations: ExpectationBook = NO_EXPECTATIONS,
-        niceness: int = 0,
+        in_background: bool = False,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        os.nice(niceness)  # of the whole process; requests go before records
+        if in_background:  # requests go before records
+            step_back()
         journal_dir.mkdir(parents=True, exist_ok=True)
         self._directory = journal_dir
         self._poll_s = settings.poll_ms / 1000
