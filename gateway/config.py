@@ -79,7 +79,7 @@ class ServingSettings(Settings):
 class RecordSettings(Settings):
     """Decision records and what the recorder makes of them."""
 
-    commit_ms: float = Field(2.0, gt=0, le=1000, description="Group commit window of the journal.")
+    commit_ms: float = Field(5.0, gt=0, le=1000, description="Group commit window of the journal.")
     segment_bytes: int = Field(
         64 * MIB, ge=MIB // 4, description="A segment is closed at this size."
     )

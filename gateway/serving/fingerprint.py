@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from models.bytes_tensor import join_elements
@@ -35,6 +34,6 @@ class Fingerprints:
             digest.update(f"{len(name)}:{name}{array.dtype.str}{array.shape}".encode())
             if array.dtype == object:
                 digest.update(join_elements(array))
-            else:  # as bytes, because BF16 has no buffer of its own
-                digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+            else:
+                digest.update(array.tobytes())
         return digest.digest()

@@ -1,7 +1,9 @@
-"""Serve's HTTP server with one change: head and body of an answer leave in one write.
+"""Serve's HTTP server with two changes.
 
-uvicorn writes the head of an answer and then its body, and uvloop sends each at once.  For a few
-hundred bytes that is two system calls here, and HAProxy is woken twice.
+Head and body of an answer leave in one write.  uvicorn writes the head and then the body, and
+uvloop sends each at once: for a few hundred bytes two system calls, and HAProxy is woken twice.
+
+Whence a request was forwarded is not read: nobody here asks for it.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import re
 from typing import Any
 
 import uvicorn.config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # An answer whose body follows at once.  That of a stream may not: its head goes out alone.
@@ -17,6 +20,12 @@ _HEAD_OF_WHOLE_ANSWER = re.compile(rb"HTTP/1\.1 .*\r\ncontent-length: ", re.DOTA
 
 class OneWriteProtocol(HttpToolsProtocol):
     """One connection."""
+
+    def __init__(self, config: uvicorn.config.Config, *args: Any, **fields: Any) -> None:
+        """Take the application out of what uvicorn wraps it in."""
+        super().__init__(config, *args, **fields)
+        if isinstance(self.app, ProxyHeadersMiddleware):
+            self.app = self.app.app
 
     def connection_made(  # type: ignore[override]  # as uvicorn itself narrows it
         self, transport: asyncio.Transport

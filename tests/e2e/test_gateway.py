@@ -20,7 +20,7 @@ from tests.e2e.load import load
 pytestmark = pytest.mark.e2e
 
 SWITCH_S = 2.0  # promote and rollback reach every replica within this
-COMMIT_WINDOW_S = 0.1  # far above the journal's 2 ms, far below the time between kill and check
+COMMIT_WINDOW_S = 0.1  # far above the journal's 5 ms, far below the time between kill and check
 
 
 def processes(running: Running, name: str) -> list[psutil.Process]:

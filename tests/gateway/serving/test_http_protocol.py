@@ -22,6 +22,9 @@ class WritesKept(asyncio.Transport):
         self.writes: list[bytes] = []
         self.is_closed = False
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 9) if name == "peername" else default
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes.append(bytes(data))
 
@@ -128,3 +131,14 @@ async def test_a_server_that_names_no_protocol_speaks_this_one(
     config = uvicorn.Config(whole(b""))
     config.load()
     assert config.http_protocol_class is OneWriteProtocol
+
+
+async def test_where_a_request_says_it_was_forwarded_from_is_not_believed() -> None:
+    clients = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        clients.append(scope["client"])
+        await whole(b"")(scope, receive, send)
+
+    await answered(app, GET[:-2] + b"x-forwarded-for: 10.0.0.1\r\n\r\n")
+    assert clients == [("127.0.0.1", 9)]
