@@ -16,7 +16,7 @@ from gateway.evaluate.judged import Cell, Judged
 from gateway.record.decision import Decision
 from gateway.registry.database import reading
 
-_CHUNK = 500  # requests in one transaction: other writers, labels among them, wait for it
+_CHUNK = 200  # requests in one transaction: other writers, labels among them, wait for it
 
 _NEVER = (-(2**63), "")  # the rank of what did not come
 
