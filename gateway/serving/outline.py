@@ -13,8 +13,8 @@ from gateway.errors import BadRequestError, TooLargeError
 # At most 64 inputs, outputs, raw parts and parameters are answered; every field costs a step of
 # the loop below, on the event loop that all requests share.
 FIELDS_MAX = 1024
-# In all tensors together: 64 with 64 parameters each are within it.
-NESTED_MAX = 8 * FIELDS_MAX
+# In all tensors together: 64 inputs and 64 outputs with 64 parameters each are within it.
+NESTED_MAX = 10 * FIELDS_MAX
 
 # Tags: fields 5, 6 and 7 of `ModelInferRequest`, all length-delimited.
 _INPUT, _OUTPUT, _RAW_PART = 0x2A, 0x32, 0x3A

@@ -15,7 +15,7 @@ from gateway.serving.codec import STRINGS_MAX, decode_inputs
 from gateway.serving.grpc_codec import parse_message
 from gateway.serving.json_tensor import from_json
 from gateway.serving.outline import FIELDS_MAX, NESTED_MAX
-from gateway.serving.protocol import PARAMETERS_MAX
+from gateway.serving.protocol import PARAMETERS_MAX, RANK_MAX, TENSORS_MAX
 from gateway.serving.rest import parse_envelope
 from models.manifest import Signature, TensorSpec
 
@@ -83,6 +83,20 @@ def test_tensors_have_no_more_fields_together_than_anybody_needs() -> None:
 
     assert error.code == "malformed_request"
     assert f"more than {NESTED_MAX} fields" in str(error)
+
+
+def test_as_many_tensors_and_parameters_as_are_answered_are_read() -> None:
+    message = pb.ModelInferRequest(model_name="m")
+    for number in range(TENSORS_MAX):
+        for tensor in (message.inputs.add(), message.outputs.add()):
+            tensor.name = f"x{number}"
+            for parameter in range(PARAMETERS_MAX):
+                tensor.parameters[f"p{parameter}"].bool_param = True
+        message.inputs[-1].datatype = "FP32"
+        message.inputs[-1].shape.extend([1] * RANK_MAX)
+        message.inputs[-1].contents.fp32_contents.append(0.0)
+
+    assert len(parse_message(message.SerializeToString(), SIGNATURE).inputs) == TENSORS_MAX
 
 
 def test_what_is_not_a_raw_tensor_has_the_limit_of_json() -> None:
