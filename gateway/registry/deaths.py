@@ -21,7 +21,6 @@ from sqlalchemy import (
     String,
     Table,
     delete,
-    func,
     insert,
     select,
 )
@@ -87,8 +86,6 @@ class Deaths:
         now_s = self._clock_s()
         found = {fingerprint.hex() for fingerprint in fingerprints}
         mine = deaths.c.model == model, deaths.c.fingerprint.in_(found)
-        count = select(deaths.c.fingerprint, func.count()).where(*mine)
-        count = count.where(deaths.c.at_s >= now_s - KEPT_S).group_by(deaths.c.fingerprint)
         with self._engine.begin() as connection:
             connection.execute(delete(deaths).where(deaths.c.at_s < now_s - 2 * KEPT_S))
             known = select(deaths.c.fingerprint).where(*mine, deaths.c.writer == writer)
@@ -97,8 +94,9 @@ class Deaths:
                 return []
             row = {"model": model, "writer": writer, "at_s": now_s, "told": told}
             connection.execute(insert(deaths), [{**row, "fingerprint": one} for one in new])
-            counts = {row[0]: row[1] for row in connection.execute(count)}
-        return [bytes.fromhex(one) for one in new if counts[one] == CONVICTED]
+            counting = self._counting(connection, *mine)
+        entered = map(bytes.fromhex, new)
+        return [one for one in entered if len(counting[one]) == CONVICTED]
 
     def of(self, model: str) -> dict[bytes, list[Death]]:
         """Find all deaths that count, by fingerprint."""

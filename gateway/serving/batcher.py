@@ -144,7 +144,7 @@ class Batcher:
         self._over_ns = self._began_ns + version.cost.estimate_ns(microbatch.rows)
         self._mark(batch)
         loop = asyncio.get_running_loop()
-        if self._is_inline(version, microbatch.rows):
+        if batch[0].is_inline:  # then all of them are
             done: asyncio.Future[list[Judged]] = loop.create_future()
             try:
                 done.set_result(run())

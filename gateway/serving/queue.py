@@ -96,7 +96,7 @@ class Queue:
             and not (waiting.item.is_alone or first.item.is_alone)
             # On the thread nobody is answered in time whom no timer watches over.
             and waiting.is_inline == first.is_inline
-            and rows <= (INLINE_ROWS if first.is_inline else self._max_rows)
+            and (rows <= INLINE_ROWS or not first.is_inline)
             and rows <= min(self._max_rows, first.version.limit.rows or self._max_rows)
             and estimate_ns <= left_ns
         )
