@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.evaluate import tables  # noqa: F401  # before the database is opened
+from gateway.record.decision import Decision
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.registry import Registry
@@ -14,8 +15,10 @@ from models.bundle import Bundle
 from models.examples import mlp
 from models.manifest import Expectations, GuardsSpec, Manifest, RuntimeSpec
 from models.pack import pack
+from models.prediction import predicted
+from models.runtime.catalog import open_runtime
 from models.signing import SigningKey
-from tests.gateway.evaluate.decisions import ARRIVED_NS
+from tests.gateway.evaluate.decisions import ARRIVED_NS, decide, payload_of
 
 
 @pytest.fixture
@@ -62,3 +65,16 @@ def registry(engine: Engine, tmp_path: Path, bundles: tuple[Bundle, Bundle]) -> 
     registry.register(bundles[0], as_="live", trust_code=False, who="test")
     registry.register(bundles[1], as_="shadow", trust_code=False, who="test")
     return registry
+
+
+@pytest.fixture
+def decisions(bundles: tuple[Bundle, Bundle]) -> list[Decision]:
+    """What version 1 answered to 20 requests of 3 rows, half of them captured."""
+    runtime, signature = open_runtime(bundles[0]), bundles[0].manifest.signature
+    made = []
+    for n in range(20):
+        rows = mlp.ordinary_rows(3, np.random.default_rng(n))
+        answer = predicted(runtime.predict({"features": rows}), signature)
+        payload = payload_of(rows) if n % 2 else None
+        made.append(decide(n, rows=3, predicted=tuple(answer.tolist()), payload=payload))
+    return made
