@@ -71,6 +71,7 @@ def build_ranking(
             "runtime": {"kind": "onnx", "file": "model.onnx"},
             "signature": {"inputs": inputs, "outputs": [score]},
             "explore": explore.model_dump(),
+            "expectations": {"latency_ms": 30_000},  # a busy machine does not decide what is shown
             **fields,
         }
     )

@@ -68,7 +68,7 @@ async def ask(client: triton.InferenceServerClient, number: int, name: str) -> S
         one.set_data_from_numpy(array)
         inputs.append(one)
     sent_s = time.monotonic()
-    result = await client.infer("feed", inputs, request_id=name, timeout=30_000_000)
+    result = await client.infer("feed", inputs, request_id=name)
     return Shown(
         sent_s,
         tuple(result.as_numpy("handrail.served")[0].tolist()),

@@ -65,7 +65,7 @@ def handrail(*arguments: str, running: Running) -> str:
 def test_a_promise_is_unknown_then_kept_then_broken_and_an_alert_says_so(
     common: Running, key: SigningKey, tmp_path: Path
 ) -> None:
-    promised = {"accuracy": 0.75, "auroc": 0.8, "worst_slice": 0.7}
+    promised = {"accuracy": 0.75, "auroc": 0.8, "worst_slice": 0.7, "latency_ms": 30_000}
     bundle = pack_classifier(
         tmp_path / "bundle" / "1",
         key=key,

@@ -33,6 +33,7 @@ def make_bundle(
                 "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, width]}],
                 "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
             },
+            "expectations": {"latency_ms": 30_000},  # no test of these is about time
             "fallback": [{"use": "version", "version": rung} for rung in falls_back_to],
             "guards": {"outlier": outlier, "schema": schema or {}},
         }
