@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from gateway.client import AnswerError
+from gateway.cluster import PORTS
 from gateway.record.evidence import Evidence
 from models.examples.example import Example
 from tests.e2e.conftest import Running, wait_for
@@ -191,16 +192,18 @@ def test_a_killed_recorder_comes_back_and_records_everything_once(
 
 def test_nothing_listens_beyond_loopback_on_the_ports_that_are_ours(shared: Running) -> None:
     haproxy = processes(shared, "haproxy.cfg") if shared.proxy == "haproxy" else []
-    listening = [
-        connection
-        for process in [*haproxy, *processes(shared, "Recorder"), *processes(shared, "Evaluator")]
+    ours = [one for kind in ("Recorder", "Evaluator", "Front") for one in processes(shared, kind)]
+    listening = {
+        connection.laddr.port: connection.laddr.ip.removeprefix("::ffff:")  # gRPC binds both kinds
+        for process in [*haproxy, *ours]
         for connection in process.connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN
-    ]
+    }
 
-    assert haproxy or shared.proxy == "serve"
-    served_by_us = [c for c in listening if c.laddr.port < 30_000 or c.laddr.ip == "127.0.0.1"]
-    assert all(connection.laddr.ip == "127.0.0.1" for connection in served_by_us)
+    assert shared.grpc_port in listening
+    assert httpx.URL(shared.url).port in listening or shared.proxy == "serve"
+    picked = {port: ip for port, ip in listening.items() if port in PORTS}  # Ray takes others
+    assert set(picked.values()) == {"127.0.0.1"}
 
 
 def test_a_foreign_host_and_a_browser_are_refused(shared: Running) -> None:
