@@ -4,6 +4,7 @@ Serve wraps every HTTP server it starts in it: the replicas' own and its proxy's
 """
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 import orjson
@@ -17,6 +18,7 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 NO_WATCHER = (b"x-request-disconnect-disabled", b"?1")
 # Serve lets a client switch the server's time limit off with the second one.
 STRIPPED = frozenset({b"x-request-disconnect-disabled", b"x-request-timeout-seconds"})
+ARRIVED = "handrail.arrived"  # of a scope: Unix and monotonic ns, where the ingress comes late
 
 StandInFor = Callable[[Scope], Awaitable[ASGIApp | None]]  # None: nobody stands in
 
@@ -80,6 +82,7 @@ class Edge:
 
     async def _stand_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for a model of which no replica is up, or say so."""
+        scope[ARRIVED] = time.time_ns(), time.perf_counter_ns()  # a stand-in may have to be made
         found = None if self._stand_in_for is None else await self._stand_in_for(scope)
         if found is None:
             await _refuse(NotReadyError("no replica answers"), send)

@@ -28,7 +28,7 @@ from gateway.serving.body import read_body
 from gateway.serving.codec import encode_answer
 from gateway.serving.deadline import NS_PER_MS, NS_PER_US
 from gateway.serving.description import answering, configure_model, describe_model
-from gateway.serving.edge import known_request_id
+from gateway.serving.edge import ARRIVED, known_request_id
 from gateway.serving.grpc_codec import parse_message, write_message
 from gateway.serving.intake import Intake, Space
 from gateway.serving.pipeline import Pipeline
@@ -101,7 +101,13 @@ class Ingress:
             version, verb = self._route(scope["path"])
             if verb == "infer":
                 _need(scope, "POST")
-                await self._infer(version, headers, request_id, receive, send)
+                arrival = Arrival(
+                    request_id,
+                    traceparent=headers.get(b"traceparent", b""),
+                    tracestate=headers.get(b"tracestate", b""),
+                    at_ns=scope.get(ARRIVED),
+                )
+                await self._infer(version, headers, arrival, receive, send)
             elif verb == "feedback":
                 _need(scope, "POST")
                 await self._take_feedback(headers, receive, send)
@@ -138,16 +144,12 @@ class Ingress:
         self,
         version: str | None,
         headers: Headers,
-        request_id: str,
+        arrival: Arrival,
         receive: Receive,
         send: Send,
     ) -> None:
         """Answer, then record; also what was refused before it was read."""
-        arrival = Arrival(
-            request_id,
-            traceparent=headers.get(b"traceparent", b""),
-            tracestate=headers.get(b"tracestate", b""),
-        )
+        request_id = arrival.request_id
         progress = Progress()
         prediction = ""
         answer: Answer | None = None

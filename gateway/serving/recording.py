@@ -33,12 +33,26 @@ class Arrival:
 
     __slots__ = ("arrived_ns", "request_id", "traceparent", "tracestate", "wall_ns")
 
-    def __init__(self, request_id: str, *, traceparent: bytes, tracestate: bytes) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        *,
+        traceparent: bytes,
+        tracestate: bytes,
+        at_ns: tuple[int, int] | None = None,
+    ) -> None:
+        """Note it.
+
+        Args:
+            request_id: The client's name for it, or ours.
+            traceparent: As it came.
+            tracestate: As it came.
+            at_ns: Unix and monotonic, when it arrived; None: now.
+        """
         self.request_id = request_id
         self.traceparent = traceparent
         self.tracestate = tracestate
-        self.wall_ns = time.time_ns()
-        self.arrived_ns = time.perf_counter_ns()
+        self.wall_ns, self.arrived_ns = at_ns or (time.time_ns(), time.perf_counter_ns())
 
 
 class Recording:

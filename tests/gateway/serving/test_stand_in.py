@@ -1,5 +1,6 @@
 """Where no replica is up: the constant of the ladder, and a record of whoever asked."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
-from gateway.config import load_config
+from gateway import stand_ins
+from gateway.config import Config, load_config
 from gateway.registry.artifacts import ArtifactStore
 from gateway.registry.database import open_database
 from gateway.registry.registry import Registry
@@ -76,6 +78,54 @@ async def test_nothing_is_answered_that_no_replica_would_answer(
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert ready.status_code == 503
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Hold the making of a stand-in for the model ``slow`` up until this is set."""
+    may_go = asyncio.Event()
+    make = stand_ins._stand_in
+
+    async def make_slowly(model: str, config: Config) -> Any:
+        if model == "slow":
+            await may_go.wait()
+        return await make(model, config)
+
+    monkeypatch.setattr(stand_ins, "_stand_in", make_slowly)
+    return may_go
+
+
+async def test_who_stands_in_already_waits_for_no_other_to_be_made(
+    tmp_path: Path, key: SigningKey, slow: asyncio.Event
+) -> None:
+    bundles = [
+        build_killer(tmp_path / name, key, name=name, ladder=True) for name in ("quick", "slow")
+    ]
+    async with begin(tmp_path / "state", *bundles) as client:
+        await client.post("/v2/models/quick/infer", json=body(1))
+        held_up = asyncio.create_task(client.post("/v2/models/slow/infer", json=body(1)))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            meanwhile = await client.post("/v2/models/quick/infer", json=body(1))
+        assert not held_up.done()
+        slow.set()
+
+        assert meanwhile.status_code == (await held_up).status_code == 200
+
+
+async def test_the_budget_pays_for_making_the_stand_in(
+    tmp_path: Path, key: SigningKey, slow: asyncio.Event
+) -> None:
+    bundle = build_killer(tmp_path / "bundles", key, name="slow", budget_ms=50, ladder=True)
+    async with begin(tmp_path / "state", bundle) as client:
+        asking = asyncio.create_task(client.post("/v2/models/slow/infer", json=body(1)))
+        await asyncio.sleep(0.1)
+        slow.set()
+        first = await asking
+        second = await client.post("/v2/models/slow/infer", json=body(1))
+
+    assert first.json()["parameters"]["deadline_left_us"] < 0
+    assert second.json()["parameters"]["deadline_left_us"] > 0
 
 
 async def test_before_a_gateway_has_run_nobody_stands_in(tmp_path: Path) -> None:
