@@ -1,4 +1,4 @@
-"""Open a bundle: nothing is parsed before its digests hold and someone trusted vouched for them.
+"""What a bundle holds: its manifest, and what was learnt when it was packed.
 
 A bundle is a flat directory.  ``digests.json`` names every other file by its sha256, and
 ``digests.sig`` signs ``digests.json``; the digest of ``digests.json`` is the bundle's own name.
@@ -24,16 +24,13 @@ from guards.schema import SchemaGuard
 from guards.stress.power import PowerCard
 from guards.verdict import Rows
 from models.bytes_tensor import from_fixed
-from models.errors import ArtifactError, BundleError, ManifestError
+from models.errors import BundleError
 from models.held_out import HeldOut
 from models.manifest import Manifest
 from models.mapped import map_arrays
-from models.model_yaml import parse_manifest
 from models.output_layout import class_reading, output_layout
 from models.runtime.protocol import Tensors
-from models.seal import check_content, read_seal, read_verified
-from models.signing import TrustedKeys
-from models.signing import digest as digest_of
+from models.seal import read_verified
 from models.traffic import Watched
 
 MANIFEST_FILE = "model.yaml"
@@ -45,7 +42,6 @@ CALIBRATION_FILE = "calibration.npz"  # absent where no held-out row had a label
 HELD_OUT_FILE = "held_out.npz"  # absent where no held-out row had a label, and before it
 DRIFT_FILE = "drift.npz"  # absent in bundles made before it
 POWER_FILE = "power.json"  # absent where a model takes no numbers, and in bundles made before it
-REQUIRED_FILES = (MANIFEST_FILE, GUARDS_FILE, REFERENCE_FILE, GOLDEN_FILE, ENVIRONMENT_FILE)
 
 MAX_POWER_BYTES = 1 << 20  # 50 probes take 40 kB
 MAX_ARRAYS_BYTES = 1 << 30  # guards, reference and golden rows are samples, capped when packed
@@ -111,42 +107,6 @@ class Golden:
     inputs: Tensors
     features: Rows
     outputs: Tensors
-
-
-def open_bundle(path: Path, trusted: TrustedKeys, *, trust_code: bool = False) -> Bundle:
-    """Verify a bundle from outside: signature, digests, manifest, artifact, in this order.
-
-    Args:
-        path: The bundle's directory.
-        trusted: Whose signature is accepted.
-        trust_code: Accept an artifact that is a program, which may do anything when it runs.
-
-    Raises:
-        BundleError: with the first thing that is wrong; nothing of the bundle was run.
-    """
-    sealed, signature = read_seal(path)
-    if trusted.verify(sealed, signature) is None:
-        raise BundleError(path.name, "not signed by a trusted key")
-    bundle = _open_sealed(path, sealed)
-    for model in (bundle, *bundle.rungs):
-        _check_runtime(model, trust_code)
-    load_power_card(bundle)  # people will be shown it
-    return bundle
-
-
-def open_verified(path: Path, digest: str) -> Bundle:
-    """Open a bundle that `open_bundle` accepted before, when it had the digest ``digest``.
-
-    The recorded digest takes the place of the signature, and the artifact is not inspected
-    again: the same digest means the same bytes.
-
-    Raises:
-        BundleError: the bundle is no longer what was accepted.
-    """
-    sealed, _ = read_seal(path)
-    if digest_of(sealed) != digest:
-        raise BundleError(path.name, "not the bundle that was registered: its digest differs")
-    return _open_sealed(path, sealed)
 
 
 def load_guards(bundle: Bundle) -> GuardSet:
@@ -279,51 +239,6 @@ def load_golden(bundle: Bundle) -> Golden:
 def golden_group(rung: str) -> str:
     """Name the group of golden outputs of a rung's file; of the model itself for ""."""
     return f"rung/{rung}" if rung else "output"
-
-
-def _open_sealed(path: Path, sealed: bytes) -> Bundle:
-    digests = check_content(path, sealed)
-    for file in REQUIRED_FILES:
-        if file not in digests:
-            raise BundleError(path.name, f"{file} is missing")
-    content = read_verified(path, MANIFEST_FILE, digests)
-    try:
-        manifest = parse_manifest(content)
-    except ManifestError as error:
-        raise BundleError(path.name, str(error)) from error
-    if manifest.runtime.file is not None and manifest.runtime.file not in digests:
-        raise BundleError(path.name, "model.yaml: runtime.file is not in the bundle")
-    for rung in manifest.model_rungs:
-        if rung.file not in digests:
-            raise BundleError(path.name, f"model.yaml: fallback {rung.file} is not in the bundle")
-    return Bundle(path, manifest, digest_of(sealed), digests)
-
-
-def _check_runtime(bundle: Bundle, trust_code: bool) -> None:
-    runtime = bundle.manifest.runtime
-    if runtime.kind == "torch" and not trust_code:
-        problem = "a torch.export program is code; pass --trust-code to accept it"
-        raise BundleError(bundle.path.name, problem)
-    if runtime.kind == "torch" or runtime.file is None:
-        return
-    try:
-        _inspect(bundle, runtime.file)
-    except ArtifactError as error:
-        raise BundleError(bundle.path.name, str(error)) from error
-
-
-def _inspect(bundle: Bundle, file: str) -> None:
-    """Look into an artifact that is data: is it what the manifest says?"""
-    signature, architecture = bundle.manifest.signature, bundle.manifest.runtime.architecture
-    # Imported here: onnx takes 0.3 s, and only registration looks into artifacts.
-    if architecture is None:
-        from models.artifact import inspect_onnx
-
-        inspect_onnx(bundle.path / file, signature, listed=bundle.digests)
-    else:
-        from models.weights import read_weights
-
-        read_weights(bundle.read(file), file, architecture, signature)
 
 
 def _load_arrays(bundle: Bundle, file: str) -> dict[str, NDArray[Any]]:

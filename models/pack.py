@@ -16,15 +16,7 @@ from numpy.typing import NDArray
 
 from guards.schema import SchemaSettings
 from guards.stress.power import Budget
-from models.bundle import (
-    ENVIRONMENT_FILE,
-    GUARDS_FILE,
-    MANIFEST_FILE,
-    Bundle,
-    load_guards,
-    open_bundle,
-    open_verified,
-)
+from models.bundle import ENVIRONMENT_FILE, GUARDS_FILE, MANIFEST_FILE, Bundle, load_guards
 from models.bundle_files import (
     choose,
     predict,
@@ -45,6 +37,7 @@ from models.features import feature_names as name_features
 from models.manifest import DTYPES, Manifest, Signature, TensorSpec
 from models.mapped import save_mapped
 from models.model_yaml import render_manifest
+from models.opening import open_bundle, open_verified
 from models.outlier import fit_outlier
 from models.parity import environment_fingerprint
 from models.runtime.catalog import open_runtime

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from gateway.dying import end_process
 from gateway.evaluate.payloads import array_of
 from gateway.record.decision import JUDGED_ROWS_MAX, Payload
-from models.bundle import load_guards, open_verified
+from models.bundle import load_guards
 from models.errors import NotTextError, RuntimeFailedError, StickyDeviceError
 from models.features import feature_rows, text_tensors
 from models.imputation import impute
 from models.manifest import DTYPES
+from models.opening import open_verified
 from models.parity import check_golden
 from models.prediction import predicted
 from models.runtime.catalog import open_runtime

@@ -18,8 +18,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from gateway.errors import BundleRefusedError
-from models.bundle import Bundle, open_verified
+from models.bundle import Bundle
 from models.errors import BundleError
+from models.opening import open_verified
 from models.seal import DIGESTS_FILE, SIGNATURE_FILE, check_content, read_seal
 from models.signing import digest as digest_of
 

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from gateway.errors import BundleRefusedError
-from models.bundle import Bundle, open_bundle, open_verified
+from models.bundle import Bundle
 from models.errors import BundleError, ModelError
+from models.opening import open_bundle, open_verified
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.signing import TrustedKeys

@@ -22,7 +22,8 @@ from gateway.serving.fingerprint import Fingerprints
 from gateway.serving.ladder import constant
 from gateway.serving.progress import Answer, Progress, Request
 from gateway.serving.versions import LoadedVersion, Versions
-from models.bundle import load_guards, open_verified
+from models.bundle import load_guards
+from models.opening import open_verified
 from models.runtime.fitting import RowLimit
 from models.runtime.protocol import Tensors
 

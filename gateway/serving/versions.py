@@ -18,10 +18,11 @@ from gateway.serving.chain import GuardChain
 from gateway.serving.chooser import Chooser
 from gateway.serving.cost import BatchCost
 from gateway.serving.traffic import TrafficCounts
-from models.bundle import Bundle, load_golden, load_guards, load_watched, open_verified
+from models.bundle import Bundle, load_golden, load_guards, load_watched
 from models.errors import ModelError, StickyDeviceError
 from models.features import feature_rows, text_tensors
 from models.manifest import Manifest, TensorSpec
+from models.opening import open_verified
 from models.output_rows import output_rows
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime

@@ -11,16 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import (
-    Bundle,
-    load_golden,
-    load_guards,
-    load_reference,
-    open_bundle,
-    open_verified,
-)
+from models.bundle import Bundle, load_golden, load_guards, load_reference
 from models.errors import BundleError
 from models.examples.mlp import ordinary_rows
+from models.opening import open_bundle, open_verified
 from models.seal import MAX_DIGESTS_BYTES, seal
 from models.signing import SigningKey, TrustedKeys, canonical_bytes
 

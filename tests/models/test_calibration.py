@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bundle import CALIBRATION_FILE, Bundle, load_guards, open_bundle
+from models.bundle import CALIBRATION_FILE, Bundle, load_guards
 from models.errors import BundleError
+from models.opening import open_bundle
 from models.seal import seal
 from models.signing import SigningKey, TrustedKeys
 

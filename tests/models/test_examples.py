@@ -8,12 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from guards.verdict import Rows
-from models.bundle import Bundle, load_guards, open_bundle
+from models.bundle import Bundle, load_guards
 from models.examples.breast_cancer import build_breast_cancer
 from models.examples.digits import build_digits
 from models.examples.example import Example, split
 from models.examples.mlp import build_mlp
 from models.examples.strange import strange_digits, strange_measurements
+from models.opening import open_bundle
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.signing import SigningKey, TrustedKeys

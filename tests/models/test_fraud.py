@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from models.bundle import Bundle, open_bundle
+from models.bundle import Bundle
 from models.examples.fraud import Fraud, build_fraud
 from models.examples.transactions import (
     CATEGORIES,
@@ -17,6 +17,7 @@ from models.examples.transactions import (
     Transactions,
     draw_transactions,
 )
+from models.opening import open_bundle
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.signing import SigningKey, TrustedKeys

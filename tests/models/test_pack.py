@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from guards.errors import CalibrationTooSmallError
-from models.bundle import Bundle, load_golden, load_guards, load_reference, open_bundle
+from models.bundle import Bundle, load_golden, load_guards, load_reference
 from models.errors import BundleError
 from models.examples import mlp
 from models.manifest import Manifest, RuntimeSpec
+from models.opening import open_bundle
 from models.pack import pack
 from models.signing import SigningKey, TrustedKeys
 

@@ -8,8 +8,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, open_bundle
+from models.bundle import Bundle
 from models.errors import BundleError
+from models.opening import open_bundle
 from models.parity import check_golden, environment_changes, environment_fingerprint
 from models.runtime.catalog import open_runtime
 from models.runtime.constant import ConstantRuntime

@@ -15,9 +15,10 @@ from guards.schema import SchemaGuard, SchemaSettings
 from guards.stress.images import CORRUPTIONS
 from guards.stress.power import Budget, PowerCard
 from guards.stress.probes import PROBES
-from models.bundle import Bundle, GuardSet, load_power_card, open_bundle
+from models.bundle import Bundle, GuardSet, load_power_card
 from models.errors import BundleError
 from models.manifest import Signature
+from models.opening import open_bundle
 from models.outlier import telling_probes
 from models.power import draw_power_card
 from models.seal import seal

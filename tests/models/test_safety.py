@@ -52,6 +52,7 @@ HEAVY = ("torch", "onnx", "onnxruntime", "sklearn", "skl2onnx", "ray", "fastapi"
     [
         "models.manifest",
         "models.bundle",
+        "models.opening",
         "models.pack",
         "models.parity",
         "models.runtime.catalog",

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.bundle import open_bundle
 from models.examples.sign_images import KINDS, SIDE, WEATHER, Images, draw_signs, spoil
 from models.examples.signs import EMBEDDING, Signs, build_signs
+from models.opening import open_bundle
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import open_bundle
 from models.bytes_tensor import as_elements
 from models.errors import OutOfTimeError
 from models.examples.translation import Translation, pairs, split_numbers
+from models.opening import open_bundle
 from models.parity import check_golden
 from models.runtime.catalog import open_runtime
 from models.runtime.protocol import Runtime

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from models.bundle import Bundle, open_bundle
+from models.bundle import Bundle
 from models.bytes_tensor import as_elements
 from models.errors import ArtifactError, BundleError
 from models.manifest import ArchitectureName, Manifest, RuntimeSpec, Signature, TensorSpec
+from models.opening import open_bundle
 from models.pack import pack
 from models.runtime.architectures.catalog import BUILDERS, CONFIGS
 from models.runtime.architectures.seq2seq import Seq2seq

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.errors import BundleRefusedError
 from gateway.registry.artifacts import ArtifactStore
-from models.bundle import open_verified
 from models.errors import BundleError
+from models.opening import open_verified
 from tests.gateway.registry.bundles import make_bundle
 
 
