@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.console import open_console
 from gateway.printing_drift import drift_table
 
 Json = dict[str, Any]
@@ -15,7 +15,7 @@ _FEEDBACK = ("in_time", "late", "orphans", "duplicates", "contradicting")
 
 def print_plain(told: Any) -> None:
     """Print an answer of the API: a table of a list of objects, else one line per field."""
-    console = Console()
+    console = open_console()
     rows = told if isinstance(told, list) else None
     if rows and all(isinstance(row, dict) for row in rows):
         columns = list(rows[0])
@@ -27,7 +27,7 @@ def print_plain(told: Any) -> None:
         for name, value in told.items():
             console.print(f"{name}: {_cell(value)}", soft_wrap=True, highlight=False)
     else:
-        console.print(_cell(told))
+        console.print(_cell(told) or "none")
 
 
 def print_registered(told: Json) -> None:
@@ -37,9 +37,9 @@ def print_registered(told: Json) -> None:
     if contract is not None:
         print_plain({f"contract since {contract['since']}": contract["verdict"]})
         for change in contract["changes"]:
-            Console().print(f"  {change}", soft_wrap=True, highlight=False)
+            open_console().print(f"  {change}", soft_wrap=True, highlight=False)
     if power is not None:
-        console = Console()
+        console = open_console()
         console.print(power_table(power))
         console.print(_promise_line(power), soft_wrap=True, highlight=False)
 
@@ -63,8 +63,7 @@ def _promise_line(power: Json) -> str:
     skipped = f"; no time for: {', '.join(power['skipped'])}" if power["skipped"] else ""
     return (
         f"outlier guard ({promise['detector']}): at most {promise['alpha']:g} of ordinary rows "
-        f"are judged strange{certain}, from {promise['n']} held-out rows; "
-        f"reference: {power['reference']}{skipped}"
+        f"are judged strange{certain}, from {promise['n']} held-out rows{skipped}"
     )
 
 
@@ -83,7 +82,7 @@ def loop_table(loop: Json) -> Table:
 
 def print_estimate(told: Json) -> None:
     """Print what another policy would have earned, estimator by estimator, and the verdict."""
-    console = Console()
+    console = open_console()
     left_out = ", ".join(f"{n} {why}" for why, n in told["left_out"].items())
     line = f"{told['target']}: {told['verdict']} ({'; '.join(told['reasons'])})"
     console.print(line, soft_wrap=True, highlight=False)
@@ -113,7 +112,7 @@ def _ends(low: float | None, high: float | None) -> str:
 
 def print_status(status: Json) -> None:
     """Print every model's report: its versions, its shadow, its expectations."""
-    console = Console()
+    console = open_console()
     for model in status["models"]:
         state = "answers" if model["ready"] else "DOES NOT ANSWER"
         console.print(f"[bold]{model['name']}[/bold]  {state}", highlight=False)

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+
+from gateway.console import open_console
 
 Json = dict[str, Any]
 SHOWN_CLASSES = 10
@@ -22,7 +23,7 @@ _COLUMNS = {  # of a channel: the name people know it by
 
 def print_drift(model: str, drift: Json | None) -> None:
     """Print the monitors of the live version, then the channels of each."""
-    console = Console()
+    console = open_console()
     if drift is None:
         console.print(f"{model}: no traffic was judged yet, or the bundle has no drift reference")
         return

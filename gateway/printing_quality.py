@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gateway.console import open_console
 from gateway.printing import expectations_table
 
 Json = dict[str, Any]
@@ -15,7 +15,7 @@ SHOWN_SLICES = 20
 
 def print_quality(report: Json) -> None:
     """Print what labels, and what answers without labels, say of the live version."""
-    console = Console()
+    console = open_console()
     console.print(
         f"[bold]{report['model']}[/bold]  version {report['live'] or '-'}", highlight=False
     )

@@ -41,10 +41,13 @@ def address_of(state: Path | None) -> str:
     """Find the address: of the gateway on ``state``, or the default one.
 
     Raises:
-        OSError: the state directory cannot be read.
+        OSError: the state directory is not there, or cannot be read.
     """
-    file = None if state is None else state / "gateway.json"
-    if file is None or not file.exists():
+    if state is None:
+        return DEFAULT_URL
+    file = state / "gateway.json"
+    if not file.exists():
+        os.stat(state)  # a typo must not ask the gateway of the default address
         return DEFAULT_URL
     return str(json.loads(file.read_text())["url"])
 

@@ -140,7 +140,7 @@ def test_every_attribute_of_a_span_is_listed() -> None:
 def test_the_example_trains_and_packs_as_it_stands(tmp_path: Path) -> None:
     for file in ("train.py", "model.yaml"):
         (tmp_path / file).write_text(example(file))
-    [pack] = [line for line in COMMAND.findall(README) if line.startswith("handrail pack ")]
+    pack, _ = [line for line in COMMAND.findall(README) if line.startswith("handrail pack ")]
 
     for arguments in (["train.py"], ["-m", "gateway.cli", *shlex.split(pack)[1:]]):
         done = subprocess.run(

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway.client import AnswerError, Client
 from gateway.cluster import free_ports
+from gateway.console import open_console
 from gateway.demo.traffic import THREADS, Tally, ask_all, force_fallbacks, post_labels
 from gateway.demo.verdict import Shown, demo_table
 from gateway.registry.keys import local_signing_key
@@ -75,7 +76,7 @@ def _run(root: Path, console: Console) -> int:
         "took_s": round(time.monotonic() - began_s, 1),
         "ok": is_right,
     }
-    Console().print(demo_table(shown, spans))
+    open_console().print(demo_table(shown, spans))
     sys.stdout.write(json.dumps(told) + "\n")
     return 0 if is_right else 1
 

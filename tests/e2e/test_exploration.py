@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import math
+import os
 import re
 import subprocess
 import sys
@@ -260,13 +261,17 @@ def test_rewards_survive_sigkill_of_everything_and_say_what_another_policy_would
             report, told = client.report("feed"), client.estimate("feed", "uniform")
             [recorder] = client.status()["processes"]["recorders"].values()
         exported = tmp_path / "feed.parquet"
-        command = (sys.executable, "-m", "gateway.cli", "export", "feed", "--url", running.url)
-        subprocess.run([*command, "--out", str(exported)], check=True)
+        handrail, where = (sys.executable, "-m", "gateway.cli"), ("feed", "--url", running.url)
+        subprocess.run([*handrail, "export", *where, "--out", str(exported)], check=True)
+        asked = [*handrail, "estimate", *where, "--target", "uniform"]
+        wide = {**os.environ, "COLUMNS": "160"}
+        told_people = subprocess.run(asked, check=True, capture_output=True, text=True, env=wide)
         metrics = httpx.get(f"http://127.0.0.1:{recorder['metrics_port']}/metrics").text
 
     assert report["feedback"]["in_time"] == 2 * REWARDED
     lines = {line["estimator"]: line for line in told["estimates"]}
     assert lines["reward_interaction"]["low"] < CLICKED.mean() < lines["reward_interaction"]["high"]
+    assert [estimator for estimator in lines if estimator not in told_people.stdout] == []
     assert told["diagnostics"]["override_share"] == 0
     assert abs(told["diagnostics"]["martingale_z"]) < 4
     assert report["loop"]["confirmed"] == report["loop"]["decisions"]

@@ -109,6 +109,14 @@ def test_a_gateway_that_is_not_there_is_one_sentence() -> None:
     assert "no answer from" in only_sentence(told)
 
 
+def test_a_state_directory_that_is_not_there_is_not_taken_for_the_default_address(
+    tmp_path: Path,
+) -> None:
+    told = handrail("models", "--state", tmp_path / "typo")
+
+    assert f"state directory {tmp_path / 'typo'} cannot be read" in only_sentence(told)
+
+
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert "cannot be read" in only_sentence(handrail("infer", "m", tmp_path / "nothing.npz"))
     assert "cannot be read" in only_sentence(handrail("feedback", "m", tmp_path / "nothing.json"))
