@@ -145,7 +145,8 @@ class ServeFleet:
         until_s = time.monotonic() + MODEL_READY_S
         while not await self.ready(model):
             if time.monotonic() > until_s:
-                raise NotReadyError(f"model {model} does not answer after {MODEL_READY_S:.0f} s")
+                waited = f"model {model} does not answer after {MODEL_READY_S:.0f} s"
+                raise NotReadyError(waited + await asyncio.to_thread(_why_not, model))
             await asyncio.sleep(0.1)
 
     async def remove(self, model: str) -> None:
@@ -214,6 +215,13 @@ class ServeFleet:
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in await alive_nodes()}
         recorders = {ip: await _status(recorder_name(node)) for node, ip in nodes.items()}
         return {"evaluator": await _status(EVALUATOR), "recorders": recorders}
+
+
+def _why_not(model: str) -> str:
+    """Ask Serve why a model has no replica; the last line of what it says names the reason."""
+    found = serve.status().applications.get(app_name(model))
+    told = [] if found is None else [one.message.strip() for one in found.deployments.values()]
+    return "".join(f"; Serve says: {message.splitlines()[-1]}" for message in told if message)
 
 
 async def _broadcast(model: str, method: str, message: bytes) -> list[Any]:
