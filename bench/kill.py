@@ -102,6 +102,7 @@ def figures(outcomes: list[Outcome], rows: list[int], seen: Counter[int]) -> dic
         "wrong": whom["wrong"] + whom["wrong, late"],
         "p50_ms": float(np.quantile(took_ms, 0.5)),
         "p99.9_ms": float(np.quantile(took_ms, 0.999)),
+        "generator late at most, ms": 1000 * max(outcome.sent_late_s for outcome in outcomes),
         "answered by": dict(whom.most_common()),
         "without an answer, after ms": [
             round(one.took_s * 1000) for one in outcomes if one.status == 0
