@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from starlette.types import ASGIApp
 
 from gateway.api.app import build_api
-from gateway.cluster import free_ports
+from gateway.cluster import free_ports, own_ports
 from gateway.config import Config
 from gateway.errors import NotReadyError
 from gateway.evaluate.asked import AskedLog
@@ -111,8 +111,7 @@ class Gateway:
         self._recorders: dict[str, Any] = {}  # by node
         self._fronts: dict[str, Any] = {}  # by node
         # Chosen once: what Ray restarts is found again where it was.
-        own = (config.server.port, config.server.grpc_port, config.record.metrics_port)
-        *self._evaluator_ports, metrics = free_ports(3, besides=own)
+        *self._evaluator_ports, metrics = free_ports(3, besides=own_ports(config))
         self._metrics_port = config.record.metrics_port or metrics
         self._ray_dir: str | None = None
 

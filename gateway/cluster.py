@@ -21,7 +21,9 @@ EDGE = "gateway.edge:middlewares"
 ALLOWED_HOSTS_VARIABLE = "HANDRAIL_ALLOWED_HOSTS"
 STATE_VARIABLE = "HANDRAIL_STATE"  # where a process of Serve's finds the settings of the gateway
 
-PORTS = range(20_000, 30_000)  # of `free_ports`
+# Above Ray's workers (from 10002), below Serve's replicas (from 30000) and, by default, outgoing
+# connections (from 32768).
+PORTS = range(20_000, 30_000)
 MAX_CONNECTIONS = 20_000  # of HAProxy on one node; a node of a cluster needs `ulimit -n 65536`
 
 # The data path: see the decisions in the README.
@@ -57,7 +59,8 @@ BOTH = {
     "RAY_DEDUP_LOGS": "0",
 }
 
-_candidates = itertools.cycle(random.sample(PORTS, len(PORTS)))
+# One sequence per process: two calls, seconds before anybody binds, are not to give the same port.
+_candidates = itertools.cycle(random.SystemRandom().sample(PORTS, len(PORTS)))
 
 
 def cluster_environment(config: Config) -> dict[str, str]:
@@ -72,7 +75,7 @@ def cluster_environment(config: Config) -> dict[str, str]:
 
 def embedded_environment(config: Config) -> dict[str, str]:
     """Add what one machine needs: everything on loopback, ports that are free now."""
-    own = (config.server.port, config.server.grpc_port)
+    own = own_ports(config)
     http, grpc = free_ports(2, besides=own)
     return {
         **cluster_environment(config),
@@ -110,11 +113,17 @@ def haproxy_on_loopback(*, besides: Collection[int] = ()) -> dict[str, str]:
     }
 
 
-def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
-    """Pick ports of loopback that nobody listens on now, and that no call before gave.
+def own_ports(config: Config) -> tuple[int, ...]:
+    """List the ports that the settings name; 0 where they leave one to us."""
+    return config.server.port, config.server.grpc_port, config.record.metrics_port
 
-    They lie where neither Ray's workers and Serve's replicas nor outgoing connections take theirs,
-    so that they are still free when whoever asked gets to bind them, seconds later.
+
+def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
+    """Pick ports of loopback that nobody listens on now, and no earlier call of this process gave.
+
+    They lie where neither Ray's workers and Serve's replicas nor, by default, outgoing connections
+    take theirs, so that they are still free when whoever asked gets to bind them, seconds later.
+    Ten thousand ports later the first is given again.
 
     Args:
         count: How many.
@@ -127,7 +136,7 @@ def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
     free = (port for port in round_trip if port not in besides and _is_free(port))
     found = list(itertools.islice(free, count))
     if len(found) < count:
-        raise OSError(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
+        raise OSError(f"no {count} free ports between {PORTS[0]} and {PORTS[-1]}")
     return found
 
 

@@ -5,10 +5,10 @@ import sys
 
 from rich.console import Console
 
-READ_LATER = 160  # columns, where nobody's window says how many: a table is not to lose its figures
+UNKNOWN_WIDTH = 160  # columns, into a file or a pipe: no table is to lose figures there
 
 
 def open_console() -> Console:
-    """Open the standard output: as wide as its window, if it goes to one, or as ``COLUMNS``."""
-    is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if is_told else READ_LATER)
+    """Open standard output, as wide as its window or ``COLUMNS``, else `UNKNOWN_WIDTH`."""
+    is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_known else UNKNOWN_WIDTH)

@@ -38,6 +38,7 @@ NAMESPACE = "handrail"
 EVALUATOR = "evaluator"
 MODEL_READY_S = 60.0
 PUSH_S = 30.0
+WHY_S = 5.0  # that Serve is asked for a reason
 COUNTS_S = 1.5  # below the time limit of `ServeFleet`'s own questions
 QUIET = LoggingConfig(log_level="WARNING", enable_access_log=False)
 
@@ -146,7 +147,7 @@ class ServeFleet:
         while not await self.ready(model):
             if time.monotonic() > until_s:
                 waited = f"model {model} does not answer after {MODEL_READY_S:.0f} s"
-                raise NotReadyError(waited + await asyncio.to_thread(_why_not, model))
+                raise NotReadyError(waited + await _why_not(model))
             await asyncio.sleep(0.1)
 
     async def remove(self, model: str) -> None:
@@ -217,11 +218,26 @@ class ServeFleet:
         return {"evaluator": await _status(EVALUATOR), "recorders": recorders}
 
 
-def _why_not(model: str) -> str:
-    """Ask Serve why a model has no replica; the last line of what it says names the reason."""
-    found = serve.status().applications.get(app_name(model))
-    told = [] if found is None else [one.message.strip() for one in found.deployments.values()]
-    return "".join(f"; Serve says: {message.splitlines()[-1]}" for message in told if message)
+async def _why_not(model: str) -> str:
+    """Ask Serve why a model does not answer; "" where it has nothing to say, or is ill itself."""
+    try:
+        status = await asyncio.wait_for(asyncio.to_thread(serve.status), timeout=WHY_S)
+    except (TimeoutError, RayServeException, ray.exceptions.RayError):
+        return ""
+    found = status.applications.get(app_name(model))
+    if found is None:
+        return ""
+    told = [one.message for one in found.deployments.values() if one.message] or [found.message]
+    return "".join(f"; Serve says: {_in_one_line(message)}" for message in told if message)
+
+
+def _in_one_line(message: str) -> str:
+    """Shorten what Serve says; of a traceback, what stands behind its last frame."""
+    lines = message.splitlines()
+    frames = [at for at, line in enumerate(lines) if line.lstrip().startswith('File "')]
+    last = frames[-1] if frames else len(lines)
+    behind = (line for line in lines[last + 1 :] if line and not line.startswith(" "))
+    return next(behind, " ".join(message.split()))
 
 
 async def _broadcast(model: str, method: str, message: bytes) -> list[Any]:

@@ -38,16 +38,16 @@ def withdraw(state: Path) -> None:
 
 
 def address_of(state: Path | None) -> str:
-    """Find the address: of the gateway on ``state``, or the default one.
+    """Find the address: of the gateway that runs on ``state``, or the default one.
 
     Raises:
-        OSError: the state directory is not there, or cannot be read.
+        OSError: the state directory is none, or cannot be read.
     """
     if state is None:
         return DEFAULT_URL
     file = state / "gateway.json"
     if not file.exists():
-        os.stat(state)  # a typo must not ask the gateway of the default address
+        os.scandir(state).close()  # a typo must not ask the gateway of the default address
         return DEFAULT_URL
     return str(json.loads(file.read_text())["url"])
 

@@ -112,9 +112,11 @@ def test_a_gateway_that_is_not_there_is_one_sentence() -> None:
 def test_a_state_directory_that_is_not_there_is_not_taken_for_the_default_address(
     tmp_path: Path,
 ) -> None:
-    told = handrail("models", "--state", tmp_path / "typo")
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "typo", tmp_path / "file"):
+        told = handrail("models", "--state", wrong)
 
-    assert f"state directory {tmp_path / 'typo'} cannot be read" in only_sentence(told)
+        assert f"state directory {wrong} cannot be read" in only_sentence(told)
 
 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -81,22 +81,22 @@ async def test_nothing_is_answered_that_no_replica_would_answer(
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+def may_be_made(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Hold the making of a stand-in for the model ``slow`` up until this is set."""
-    may_go = asyncio.Event()
+    may_be_made = asyncio.Event()
     make = stand_ins._stand_in
 
     async def make_slowly(model: str, config: Config) -> Any:
         if model == "slow":
-            await may_go.wait()
+            await may_be_made.wait()
         return await make(model, config)
 
     monkeypatch.setattr(stand_ins, "_stand_in", make_slowly)
-    return may_go
+    return may_be_made
 
 
 async def test_who_stands_in_already_waits_for_no_other_to_be_made(
-    tmp_path: Path, key: SigningKey, slow: asyncio.Event
+    tmp_path: Path, key: SigningKey, may_be_made: asyncio.Event
 ) -> None:
     bundles = [
         build_killer(tmp_path / name, key, name=name, ladder=True) for name in ("quick", "slow")
@@ -108,19 +108,21 @@ async def test_who_stands_in_already_waits_for_no_other_to_be_made(
         async with asyncio.timeout(10):
             meanwhile = await client.post("/v2/models/quick/infer", json=body(1))
         assert not held_up.done()
-        slow.set()
+        may_be_made.set()
 
         assert meanwhile.status_code == (await held_up).status_code == 200
 
 
 async def test_the_budget_pays_for_making_the_stand_in(
-    tmp_path: Path, key: SigningKey, slow: asyncio.Event
+    tmp_path: Path, key: SigningKey, may_be_made: asyncio.Event
 ) -> None:
-    bundle = build_killer(tmp_path / "bundles", key, name="slow", budget_ms=50, ladder=True)
+    bundle = build_killer(tmp_path / "bundles", key, name="slow", budget_ms=30_000, ladder=True)
+    hurry = {"x-request-timeout-ms": "50"}
     async with begin(tmp_path / "state", bundle) as client:
-        asking = asyncio.create_task(client.post("/v2/models/slow/infer", json=body(1)))
+        asked = client.post("/v2/models/slow/infer", json=body(1), headers=hurry)
+        asking = asyncio.create_task(asked)
         await asyncio.sleep(0.1)
-        slow.set()
+        may_be_made.set()
         first = await asking
         second = await client.post("/v2/models/slow/infer", json=body(1))
 
