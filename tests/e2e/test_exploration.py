@@ -264,7 +264,7 @@ def test_rewards_survive_sigkill_of_everything_and_say_what_another_policy_would
         handrail, where = (sys.executable, "-m", "gateway.cli"), ("feed", "--url", running.url)
         subprocess.run([*handrail, "export", *where, "--out", str(exported)], check=True)
         asked = [*handrail, "estimate", *where, "--target", "uniform"]
-        wide = {**os.environ, "COLUMNS": "160"}
+        wide = {**os.environ, "COLUMNS": "160"}  # pytest's readline leaves 80 to its children
         told_people = subprocess.run(asked, check=True, capture_output=True, text=True, env=wide)
         metrics = httpx.get(f"http://127.0.0.1:{recorder['metrics_port']}/metrics").text
 

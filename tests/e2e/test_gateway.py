@@ -194,13 +194,10 @@ def test_nothing_listens_beyond_loopback_on_the_ports_that_are_ours(shared: Runn
     haproxy = processes(shared, "haproxy.cfg") if shared.proxy == "haproxy" else []
     ours = [one for kind in ("Recorder", "Evaluator", "Front") for one in processes(shared, kind)]
     listening = {
-        (
-            connection.laddr.port,
-            connection.laddr.ip.removeprefix("::ffff:"),
-        )  # gRPC binds both kinds
+        (socket.laddr.port, socket.laddr.ip.removeprefix("::ffff:"))  # as gRPC's are shown
         for process in [*haproxy, *ours]
-        for connection in process.connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN
+        for socket in process.connections(kind="tcp")
+        if socket.status == psutil.CONN_LISTEN
     }
 
     with shared.client() as client:
